@@ -1,0 +1,207 @@
+"""A set of examples as it came: before any split and before any preprocessing is fitted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.data.arrays import as_array, as_vector, different, to_numpy
+from pellucid.errors import DataError, SettingError, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TASKS = ("classification", "regression", "mixed")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples and their targets, raw: text labels stay text, images stay `uint8`.
+
+    `x` is a table (polars, pandas and Arrow are accepted) or an array `[n, ...]` with the rows first; `y` holds one
+    target for each row (`[n]`), several (`[n, k]` or a table), or is None for rows that are to be predicted.
+    `weight` says how much a row counts, `group` which rows belong together, `time` what the rows are ordered by.
+    `validation` and `test` are the set's own parts, if it has any.
+
+    Raises `DataError` where lengths differ, weights are negative, or `x` does not hold numbers.
+
+    >>> data = Dataset([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0], name="xor")
+    >>> len(data), data.x.shape
+    (4, (4, 2))
+    """
+
+    x: Any  # np.ndarray | pl.DataFrame once made
+    y: Any = None  # np.ndarray | pl.DataFrame | None once made
+    name: str = "data"
+    source: str = ""
+    task: str | None = None
+    weight: Any = None
+    group: Any = None
+    time: Any = None
+    validation: Dataset | None = None
+    test: Dataset | None = None
+    feature_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    target: tuple[str, ...] | None = None  # the names of the target columns
+
+    def __post_init__(self) -> None:
+        put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the dataclass is frozen)
+        if self.task is not None and self.task not in TASKS:
+            raise SettingError(f"unknown task {self.task!r}", where="task", fix=nearest(self.task, TASKS))
+        put("x", _features(self.x, self.name))
+        put("y", _targets(self.y, len(self.x), self.name))
+        for field in ("group", "time", "weight"):
+            if getattr(self, field) is not None:
+                put(field, as_vector(getattr(self, field), field, len(self.x)))
+        if self.weight is not None:
+            put("weight", _weights(self.weight))
+        for field in ("feature_names", "class_names", "notes", "target"):
+            if getattr(self, field) is not None:
+                put(field, tuple(getattr(self, field)))
+        _check_names(self)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """The same set with only these rows (and without its own validation and test parts)."""
+        pick = lambda v: None if v is None else v[rows]  # noqa: E731
+        return replace(
+            self,
+            x=self.x[rows],
+            y=pick(self.y),
+            weight=pick(self.weight),
+            group=pick(self.group),
+            time=pick(self.time),
+            validation=None,
+            test=None,
+        )
+
+    def fingerprint(self) -> str:
+        """A SHA-256 of everything that training can see: values, types, column names, and the set's own parts.
+
+        >>> a, b = Dataset([[1.0]], [0]), Dataset([[1.0]], [1])
+        >>> a.fingerprint() == Dataset([[1.0]], [0]).fingerprint() != b.fingerprint()
+        True
+        """
+        digest = hashlib.sha256()
+        _hash_dataset(digest, self)
+        return "sha256:" + digest.hexdigest()
+
+
+def is_table(x: Any) -> bool:
+    """True for a polars table, False for an array: what `Dataset` holds is one of the two."""
+    return not isinstance(x, np.ndarray)
+
+
+def frame_like(x: Any) -> bool:
+    """True for a pandas, polars or Arrow object, found out without importing any of them."""
+    if isinstance(x, np.ndarray):
+        return False
+    return type(x).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") or hasattr(x, "__arrow_c_stream__")
+
+
+def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame:
+    if not frame_like(x):
+        return as_array(x, f"x of {name!r}")
+    from pellucid.data.frames import as_table
+
+    table = as_table(x, f"x of {name!r}")
+    if not table.height or not table.width:
+        raise DataError(
+            "the table is empty",
+            where=f"x of {name!r}",
+            expected="at least one row and one column",
+            got=f"{table.height} rows, {table.width} columns",
+        )
+    return table
+
+
+def _targets(y: Any, rows: int, name: str) -> np.ndarray | pl.DataFrame | None:
+    if y is None:
+        return None
+    if frame_like(y) and hasattr(y, "columns"):  # a table; a column has no columns
+        from pellucid.data.frames import as_table, series_values
+
+        table = as_table(y, f"y of {name!r}")
+        y = table if table.width > 1 else series_values(table.to_series())
+    else:
+        y = to_numpy(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim not in (1, 2):
+            raise DataError("y has the wrong shape", where=name, expected="[rows] or [rows, targets]", got=y.shape)
+    if len(y) != rows:
+        raise DataError(
+            "x and y differ in length",
+            where=name,
+            expected=f"a target for each of the {rows:,} rows of x",
+            got=f"{len(y):,} targets",
+        )
+    return y
+
+
+def _weights(weight: np.ndarray) -> np.ndarray:
+    try:
+        weight = weight.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError("the weights are no numbers", where="weight", got=f"dtype {weight.dtype}") from None
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        raise DataError(
+            "weights must be finite and not negative",
+            where=f"weight, row {wrong[0]}",
+            expected="0 or more",
+            got=weight[wrong[0]],
+        )
+    if not weight.any():
+        raise DataError("every weight is 0", where="weight", expected="at least one row that counts")
+    return weight
+
+
+def _check_names(data: Dataset) -> None:
+    if data.feature_names is not None and not is_table(data.x) and data.x.ndim == 2:
+
+        different(data.feature_names, f"feature_names of {data.name!r}")
+        if len(data.feature_names) != data.x.shape[1]:
+            raise DataError(
+                "feature_names and x differ in length",
+                where=data.name,
+                expected=f"{data.x.shape[1]} names",
+                got=f"{len(data.feature_names)} names",
+            )
+
+
+def _hash_dataset(digest: Any, data: Dataset) -> None:
+    for field in ("x", "y", "weight", "group", "time"):
+        digest.update(f"|{field}:".encode())
+        _hash_values(digest, getattr(data, field))
+    digest.update(repr((data.task, data.feature_names, data.class_names)).encode())
+    for field in ("validation", "test"):
+        part = getattr(data, field)
+        digest.update(f"|{field}:{part is not None}".encode())
+        if part is not None:
+            _hash_dataset(digest, part)
+
+
+def _hash_values(digest: Any, values: Any) -> None:
+    if values is None:
+        digest.update(b"none")
+    elif is_table(values):
+        from pellucid.data.frames import hash_series
+
+        for series in values.get_columns():
+            hash_series(digest, series)
+    elif values.dtype == object:
+        digest.update(f"{values.shape}".encode())
+        for value in values.ravel().tolist():
+            text = f"{type(value).__name__}:{value}".encode()
+            digest.update(len(text).to_bytes(8, "little") + text)
+    else:
+        little = values.dtype.newbyteorder("<")
+        digest.update(f"{little.str}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values, dtype=little).view(np.uint8).data)

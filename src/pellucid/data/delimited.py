@@ -1,0 +1,147 @@
+"""CSV and TSV: read as text through polars, then given types here, so that what was inferred can be said and repeated.
+
+The lines are checked first where something looks wrong, so that an error names the line a person has to mend.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import polars as pl
+
+from pellucid.data.arrays import different
+from pellucid.errors import DataError
+
+SEPARATORS = (",", ";", "\t", "|")
+MAGIC = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF document",
+    b"SQLite": "an SQLite database",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """A CSV or TSV file, every column still text, with notes on what was done about oddities."""
+    text = decoded(path)
+    header, separator = _header(text, path)
+    notes: list[str] = []
+    try:
+        table = pl.read_csv(
+            text.encode(), separator=separator, infer_schema=False, has_header=True, raise_if_empty=False
+        )
+    except pl.exceptions.PolarsError as error:
+        _check_rows(text, separator, len(header), path)
+        problem = str(error).splitlines()[0]
+        raise DataError(
+            "the table cannot be read",
+            where=path,
+            expected=f"rows of {len(header)} fields separated by {separator!r}, quotes in pairs",
+            got=problem,
+        ) from None
+    table.columns = header
+    if table.height and table[header[-1]].null_count():  # a row cut short leaves its last field empty
+        _check_rows(text, separator, len(header), path)
+    if table.width > 1:
+        empty = table.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        if empty.any():
+            table = table.filter(~empty)
+            notes.append(f"{int(empty.sum()):,} empty lines were left out")
+    if not table.height:
+        raise DataError(
+            "the table has a header but no rows", where=path, expected="at least one row below the header", got="none"
+        )
+    if all(_is_number(name) for name in header):
+        notes.append(
+            f"the first line ({', '.join(header[:4])}{', ...' if len(header) > 4 else ''}) was read as the column "
+            "names, yet it holds numbers: add a line of names if it is a row"
+        )
+    return table, notes
+
+
+def decoded(path: Path) -> str:
+    """The text of a file (gzipped or not); `DataError` where it is empty, binary, or not UTF-8."""
+    raw = path.read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError("the gzipped file is cut short or damaged", where=path, got=error) from None
+    if not raw.strip():
+        raise DataError(
+            "the file is empty", where=path, expected="a line of column names, then rows", got=f"{len(raw)} bytes"
+        )
+    _refuse_binary(raw, path)
+    try:
+        if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return raw.decode("utf-16")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "the file is not UTF-8 text",
+            where=f"{path}, line {raw.count(10, 0, error.start) + 1}, byte {error.start}",
+            expected="UTF-8",
+            got=f"byte 0x{raw[error.start]:02x}",
+            fix="save the file as UTF-8 (in Excel: 'CSV UTF-8')",
+        ) from None
+
+
+def _refuse_binary(raw: bytes, path: Path) -> None:
+    kind = next((what for magic, what in MAGIC.items() if raw.startswith(magic)), None)
+    start = raw[:65536]
+    controls = sum(start.count(byte) for byte in range(32) if byte not in (9, 10, 12, 13))
+    utf16 = start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if kind or (controls > len(start) / 100 and not utf16) or (b"\0" in start and not utf16):
+        raise DataError(
+            "the file is not text",
+            where=path,
+            expected="a text table (UTF-8)",
+            got=kind or f"binary data (it begins with {raw[:8].hex(' ')})",
+            fix="export the table as CSV",
+        )
+
+
+def _header(text: str, path: Path) -> tuple[list[str], str]:
+    """The column names and the separator, judged by the first line that is not blank."""
+    line = next(line for line in io.StringIO(text) if line.strip())
+    separator = "\t" if ".tsv" in path.suffixes or ".tab" in path.suffixes else ","
+    if separator not in line:
+        separator = max(SEPARATORS, key=line.count) if any(s in line for s in SEPARATORS) else separator
+    names = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=separator))]
+    names = [name or f"column {i + 1}" for i, name in enumerate(names)]
+    different(names, f"{path}, line 1")
+    return names, separator
+
+
+def _check_rows(text: str, separator: str, width: int, path: Path) -> None:
+    """Raise `DataError` at the first row that has another number of fields than the header."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    try:
+        for row in reader:
+            if len(row) != width and any(field.strip() for field in row):
+                raise DataError(
+                    "a row has the wrong number of fields",
+                    where=f"{path}, line {reader.line_num}",
+                    expected=f"{width} fields, as in the header",
+                    got=f"{len(row)}: {separator.join(row)[:60]}",
+                    fix="put quotes around fields that hold the separator",
+                )
+    except csv.Error as error:
+        raise DataError("the table cannot be read", where=f"{path}, line {reader.line_num}", got=error) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

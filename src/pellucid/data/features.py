@@ -1,0 +1,179 @@
+"""Features: the fitted way from raw rows to the numbers a network takes in; it is saved with the network.
+
+Standardisation is not done here but by the network's input layer, as (x - mean) / scale with the `mean` and `scale`
+found here: images so stay `uint8` until they are on the device.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.data.array_encoder import ArrayEncoder
+from pellucid.data.dataset import frame_like, is_table
+from pellucid.data.moments import moments, row_chunks
+from pellucid.errors import DataError, PellucidWarning
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pellucid.data.table_encoder import TableEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What arrives at a network: shape and type without the batch axis, names, and standardisation.
+
+    `mean` and `scale` (float64; shape `[d]` for `per` "feature", `[c]` for "channel", `[]` for "all") are those of the
+    training rows; columns of 0 and 1 and constant ones have mean 0 or their value, and scale 1.
+
+    >>> f, notes = Features.fit(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> f.shape, f.dtype, f.per, f.mean.tolist(), f.scale.tolist()
+    ((2,), 'float32', 'feature', [2.0, 5.0], [1.0, 1.0])
+    >>> Features.from_json(f.to_json()).transform(np.array([[2, 4]])).tolist()
+    [[2.0, 4.0]]
+    """
+
+    encoder: ArrayEncoder | TableEncoder
+    shape: tuple[int, ...]
+    dtype: str
+    names: tuple[str, ...]
+    per: str
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(
+        cls, x: Any, rows: np.ndarray | None = None, *, names: Any = None, standardize: bool = True, left_out: Any = ()
+    ) -> tuple[Features, list[str]]:
+        """Fit on rows `rows` of `x` (all of them by default); gives the features and notes on what was done.
+
+        `left_out` names columns that are not to be features. Raises `DataError` where nothing usable is left.
+        """
+        rows = np.arange(len(x)) if rows is None else rows
+        if is_table(x):
+            from pellucid.data.table_encoder import TableEncoder
+
+            encoder, notes = TableEncoder.fit(x, rows)
+            made = cls(encoder, (len(encoder.names),), "float32", encoder.names, "feature", np.empty(0), np.empty(0))
+            plain = ~np.array(encoder.standardised, dtype=bool)
+        else:
+            encoder, notes = ArrayEncoder.fit(x, rows, names)
+            per = _per(x)
+            made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, per, np.empty(0), np.empty(0))
+            plain = np.array(encoder.plain, dtype=bool)
+        mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
+        if made.per == "feature":
+            mean, scale = np.where(plain, 0.0, mean), np.where(plain, 1.0, scale)
+        return replace(made, mean=mean, scale=scale), notes
+
+    def transform(self, x: Any, where: str = "x") -> np.ndarray:
+        """Raw rows as `float32 [n, d]` (tables, arrays) or `uint8 [n, ...]` (images), checked against training.
+
+        Tables: columns are found by name, others are ignored; an unseen category takes the unknown slot with a
+        `PellucidWarning`. Raises `DataError` for a missing column, a column of another type, a wrong shape or dtype,
+        and for array values that are not finite.
+        """
+        return self.encoder.encode(self._raw(x, where), where, _warn)
+
+    def transform_own(self, x: Any, where: str, say: Callable[[str], None]) -> np.ndarray:
+        """`transform` for the set that is being prepared: told to `say` instead of warned or, for gaps, raised."""
+        x = self._raw(x, where)
+        if isinstance(self.encoder, ArrayEncoder):
+            return self.encoder.encode(x, where, say, lenient=True)
+        return self.encoder.encode(x, where, say)
+
+    def _raw(self, x: Any, where: str) -> Any:
+        """A table for a table encoder, an array for an array encoder; named columns can stand in for an array."""
+        wants_table = not isinstance(self.encoder, ArrayEncoder)
+        if frame_like(x) or isinstance(x, dict):
+            from pellucid.data.frames import as_table
+
+            table = as_table(x, where)
+            return table if wants_table else _array_from(table, self.encoder.given_names, self.encoder.width, where)
+        if wants_table:
+            raise DataError(
+                "the network was trained on a table",
+                where=where,
+                expected=f"a table with the columns {', '.join(self.encoder.inputs[:8])}"
+                + (", ..." if len(self.encoder.inputs) > 8 else ""),
+                got=f"an array of shape {np.shape(x)}",
+                fix="give a pandas, polars or Arrow table, or a file",
+            )
+        return x
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists, exact: `from_json` of it transforms to the same bytes."""
+        return {
+            "encoder": self.encoder.to_json(),
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "names": list(self.names),
+            "per": self.per,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Features:
+        try:
+            encoder: Any
+            if data["encoder"]["kind"] == "array":
+                encoder = ArrayEncoder.from_json(data["encoder"])
+            else:
+                from pellucid.data.table_encoder import TableEncoder
+
+                encoder = TableEncoder.from_json(data["encoder"])
+            mean, scale = np.array(data["mean"], np.float64), np.array(data["scale"], np.float64)
+            return cls(
+                encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PellucidWarning, stacklevel=4)
+
+
+def _silent(message: str) -> None:
+    """The training rows were described when the encoder was fitted."""
+
+
+def _per(x: np.ndarray) -> str:
+    """Images share one mean (or one for each channel); columns of measurements have each its own."""
+    if x.ndim == 2:
+        return "all" if x.dtype == np.uint8 and x.shape[1] >= 64 else "feature"
+    return "channel" if x.ndim == 4 and x.shape[-1] > 1 else "all"
+
+
+def _identity(f: Features) -> tuple[np.ndarray, np.ndarray]:
+    shape = {"feature": f.shape, "channel": f.shape[-1:], "all": ()}[f.per]
+    return np.zeros(shape), np.ones(shape)
+
+
+def _standardisation(f: Features, x: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale of the encoded training rows; what is constant but for rounding has scale 1."""
+    chunks = (f.transform_own(x[part], "training", _silent) for part in row_chunks(rows, f.shape))
+    mean, spread = moments(chunks, f.per)
+    return mean, np.where(spread <= 1e-12 * np.abs(mean), 1.0, spread)
+
+
+def _array_from(table: pl.DataFrame, names: tuple[str, ...], width: int | None, where: str) -> np.ndarray:
+    """A table of numbers as an array: by the trained names if it has them, else by position."""
+    if names and set(names) <= set(table.columns):
+        table = table.select(names)
+    text = [s.name for s in table.get_columns() if not (s.dtype.is_numeric() or str(s.dtype) == "Boolean")]
+    missing = [name for name in names if name not in table.columns]
+    if text or (width is not None and table.width != width):
+        raise DataError(
+            f"column {missing[0]!r} is missing" if missing else "the table does not fit what was trained",
+            where=where,
+            expected=f"{width} columns of numbers" + (f": {', '.join(names[:8])}" if names else ""),
+            got=f"text in {text[0]!r}" if text and not missing else f"the columns {', '.join(table.columns[:8])}",
+        )
+    return table.to_numpy()

@@ -1,0 +1,301 @@
+"""`load`: whatever a person has, a name, a file, a folder, a table or arrays, becomes a `Dataset`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pellucid.data.builtin import BUILTIN, builtin
+from pellucid.data.dataset import Dataset, frame_like
+from pellucid.data.idx import find_idx, read_idx, read_idx_folder
+from pellucid.errors import DataError, SettingError, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TARGET_NAMES = ("target", "label", "labels", "class", "y", "species", "outcome", "output")
+TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
+KINDS = "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), an .npz file, or a folder of IDX files"
+
+
+def load(
+    source: Any,
+    *,
+    target: str | list[str] | tuple[str, ...] | Literal[False] | None = None,
+    task: str | None = None,
+    group: Any = None,
+    time: Any = None,
+    weight: Any = None,
+    validation: Any = None,
+    test: Any = None,
+) -> Dataset:
+    """Any source of examples as a `Dataset`: raw, nothing fitted, nothing split.
+
+    `source` is a built-in set's name (`datasets` lists them), a path (CSV, TSV, Parquet, JSON-lines, `.npz`, a folder
+    of IDX files), a pandas, polars or Arrow table, or the pair `(x, y)`. `target` names the column to predict, or
+    several; without it a column called target, label, class, y or species, or else the last one, is taken and said.
+    `target=False` reads rows to predict: all columns are features. `group`, `time` and `weight` name a column (or a
+    key of the `.npz`), or give one value for each row. `validation` and `test` are sources of the same kind.
+
+    Raises `DataError` where something is missing or unreadable.
+
+    >>> load("iris").y[0]
+    'setosa'
+    >>> load({"a": [1, 2, 3], "kind": ["x", "y", "x"]}, target="kind").feature_names
+    ('a',)
+    """
+    columns = {"group": group, "time": time, "weight": weight}
+    data = _load(source, target, columns)
+    if task is not None:
+        data = replace(data, task=task)
+    own = {}
+    for part, given in (("validation", validation), ("test", test)):
+        if given is not None:
+            names = data.target if target is None and data.target else target
+            own[part] = _load(given, names, {"group": None, "time": None, "weight": _if_column(weight)}, part)
+    return replace(data, **own) if own else data
+
+
+def _if_column(weight: Any) -> Any:
+    return weight if isinstance(weight, str) else None
+
+
+def _load(source: Any, target: Any, columns: dict[str, Any], part: str | None = None) -> Dataset:
+    if isinstance(source, Dataset):
+        return _with_columns(source, columns)
+    if isinstance(source, str | os.PathLike):
+        if isinstance(source, str) and source in BUILTIN:
+            data = builtin(source)
+            _refuse_target(target if part is None else None, data)
+            return _with_columns(data, columns)
+        return _from_path(Path(source).expanduser(), target, columns)
+    if isinstance(source, tuple) and len(source) == 2:
+        return _with_columns(_from_pair(*source, name=part or "data"), columns)
+    if isinstance(source, dict) or frame_like(source):
+        from pellucid.data.frames import as_table
+
+        return from_table(as_table(source), target, columns, name=part or "table")
+    if target is False or hasattr(source, "shape"):
+        return _with_columns(Dataset(source, name=part or "data"), columns)
+    raise DataError(
+        "this is no source of data", where="source", expected=f"{KINDS}, a table object, or (x, y)", got=type(source)
+    )
+
+
+def _from_pair(x: Any, y: Any, name: str) -> Dataset:
+    columns = None
+    if frame_like(y) and hasattr(y, "columns"):
+        columns = tuple(str(c) for c in (getattr(y, "column_names", None) or y.columns))
+    elif frame_like(y) and isinstance(getattr(y, "name", None), str) and y.name:
+        columns = (y.name,)
+    return Dataset(x, y, name=name, target=columns)
+
+
+def _from_path(path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
+    if not path.exists():
+        raise _no_such_file(path)
+    suffix = next((s for s in reversed([s.lower() for s in path.suffixes]) if s != ".gz"), "")
+    name = path.name.split(".")[0] or path.name
+    if path.is_dir():
+        return _from_folder(path, suffix, target, columns)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=path, expected="data", got="0 bytes")
+    if suffix in TABLES:
+        from pellucid.data.tables import read_table
+
+        table, notes = read_table(path)
+        return from_table(table, target, columns, name=name, source=str(path), notes=notes)
+    if suffix == ".npz":
+        from pellucid.data.arrays import read_npz
+
+        return _from_parts(read_npz(path), name, path, target, columns)
+    if "ubyte" in path.name or suffix == ".idx":
+        if target is False:
+            return Dataset(read_idx(path), name=name, source=str(path))
+        raise DataError("one IDX file holds images or labels, not both", where=path, fix=f"give its folder: {path.parent}")
+    raise DataError(
+        "the kind of file is not known",
+        where=path,
+        expected=KINDS,
+        got=f"the suffix {suffix!r}" if suffix else "no suffix",
+        fix="export the sheet as CSV" if suffix in (".xls", ".xlsx", ".ods") else "rename or convert it",
+    )
+
+
+def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any]) -> Dataset:
+    if suffix in (*TABLES, ".npz"):
+        raise DataError("this is a folder, not a file", where=path, expected=f"a {suffix} file", got="a folder")
+    if not find_idx(path):
+        inside = sorted(p.name for p in path.iterdir())
+        raise DataError(
+            "the folder holds no data that can be read",
+            where=path,
+            expected="IDX files such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz",
+            got=", ".join(inside[:6]) + (f", ... ({len(inside)} in all)" if len(inside) > 6 else "") or "an empty folder",
+            fix="to read a table, give the file itself",
+        )
+    return _from_parts(read_idx_folder(path), path.resolve().name, path, target, columns)
+
+
+def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, target: Any, columns: dict) -> Dataset:
+    """A set whose file brings its parts: {"": {"x", "y"}, "test": {"x", "y"}}."""
+    made = {}
+    for part, fields in parts.items():
+        if "y" not in fields and target is not False:
+            raise DataError(
+                "the features have no targets", where=path, expected="y beside x", got=", ".join(fields),
+                fix="to predict, give the features to `pellucid predict`",
+            )  # fmt: skip
+        fields = {k: v for k, v in fields.items() if k in ("x", "y")} | {
+            k: fields[v if isinstance(v, str) else k]
+            for k, v in columns.items()
+            if (v if isinstance(v, str) else k) in fields and (v is not None or k == "weight")
+        }
+        made[part] = Dataset(name=part or name, source=str(path), **fields)
+    data = replace(made[""], validation=made.get("validation"), test=made.get("test"))
+    if target not in (None, False):
+        _refuse_target(target, data)
+    return _with_columns(data, {k: v for k, v in columns.items() if not isinstance(v, str) or v not in parts[""]})
+
+
+def from_table(
+    table: pl.DataFrame,
+    target: Any,
+    columns: dict[str, Any],
+    *,
+    name: str = "table",
+    source: str = "",
+    notes: Any = (),
+) -> Dataset:
+    """A `Dataset` from a table: the target, group and weight columns are taken out, the rest are features."""
+    from pellucid.data.frames import series_values
+
+    where = source or name
+    notes = list(notes)
+    targets = _target_columns(table, target, where, notes, [c for c in columns.values() if isinstance(c, str)])
+    taken = list(targets)
+    vectors = {}
+    for role, given in columns.items():
+        if isinstance(given, str):
+            _require(table, given, role, where)
+            if given in targets:
+                raise DataError(f"column {given!r} is the target and the {role} at once", where=where)
+            vectors[role] = _role_values(table[given], role, where)
+            taken.append(given)
+            notes.append(f"column {given!r} is the {role} and no feature")
+        elif given is not None:
+            vectors[role] = given
+    x = table.drop(taken)
+    if not x.width:
+        raise DataError("no feature is left", where=where, expected="a column besides the target", got=table.columns)
+    y = None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
+    return Dataset(
+        x,
+        y,
+        name=name,
+        source=source,
+        feature_names=tuple(x.columns),
+        notes=tuple(notes),
+        target=tuple(targets) or None,
+        **vectors,
+    )
+
+
+def _role_values(series: pl.Series, role: str, where: str) -> np.ndarray:
+    import polars as pl
+
+    if series.null_count():
+        row = int(series.is_null().arg_max() or 0)
+        raise DataError(
+            f"the {role} column has gaps",
+            where=f"{where}, column {series.name!r}, row {row + 1:,}",
+            expected="a value in each row",
+            got=f"{series.null_count():,} missing",
+        )
+    if role == "weight" and not series.dtype.is_numeric():
+        raise DataError(
+            "the weight column holds no numbers", where=f"{where}, column {series.name!r}", got=str(series.dtype)
+        )
+    if role == "time" and series.dtype.is_temporal():
+        series = series.to_physical()
+    return series.cast(pl.String).to_numpy() if series.dtype == pl.String else series.to_numpy()
+
+
+def _target_columns(table: pl.DataFrame, target: Any, where: str, notes: list[str], taken: list[str]) -> list[str]:
+    if target is False:
+        return []
+    if target is not None:
+        targets = [target] if isinstance(target, str) else list(target)
+        for column in targets:
+            _require(table, column, "target", where)
+        if len(set(targets)) < len(targets):
+            raise DataError("a target is named twice", where=where, got=", ".join(targets))
+        return targets
+    free = [c for c in table.columns if c not in taken]
+    lower = {c.lower(): c for c in free}
+    found = next((lower[n] for n in TARGET_NAMES if n in lower), None) or (free[-1] if free else None)
+    if found is None:
+        raise DataError("no column is left to be the target", where=where, got=table.columns)
+    notes.append(f"no target was named: column {found!r} was taken")
+    return [found]
+
+
+def _require(table: pl.DataFrame, column: str, role: str, where: str) -> None:
+    if column not in table.columns:
+        raise DataError(
+            f"there is no column {column!r}",
+            where=f"{where} ({role})",
+            expected="a column of the table",
+            got=repr(column),
+            fix=nearest(column, table.columns),
+        )
+
+
+def _with_columns(data: Dataset, columns: dict[str, Any]) -> Dataset:
+    """Attach group, time and weight given as values; a column's name makes sense for tables only."""
+    for role, given in columns.items():
+        if isinstance(given, str):
+            raise SettingError(
+                f"{role} names a column, but {data.name!r} is no table",
+                where=role,
+                expected="one value for each row",
+                got=repr(given),
+            )
+    given = {role: values for role, values in columns.items() if values is not None}
+    return replace(data, **given) if given else data
+
+
+def _refuse_target(target: Any, data: Dataset) -> None:
+    names = data.target or ()
+    if target not in (None, False) and (target if isinstance(target, tuple | list) else (target,)) != names:
+        raise SettingError(
+            f"{data.name!r} brings its own target",
+            where="target",
+            got=repr(target),
+            fix="leave target out",
+        )
+
+
+def _no_such_file(path: Path) -> DataError:
+    near: list[str] = []
+    folder = path.parent
+    if folder.is_dir():
+        near = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()], n=3, cutoff=0.6)
+    builtins = difflib.get_close_matches(str(path), list(BUILTIN), n=1, cutoff=0.6)
+    fixes = [f"did you mean {' or '.join(repr(str(folder / n)) for n in near)}?"] if near else []
+    if builtins:
+        fixes.append(f"the built-in set {builtins[0]!r} has a similar name")
+    if not folder.is_dir():
+        fixes.append(f"the folder {str(folder)!r} does not exist either")
+    return DataError(
+        "no such file or built-in set",
+        where=path,
+        expected=KINDS,
+        got="nothing under this name",
+        fix="; ".join(fixes) or "check the path, or list the built-in sets with `pellucid datasets`",
+    )

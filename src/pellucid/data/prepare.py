@@ -1,0 +1,262 @@
+"""`prepare`: split first, fit the preprocessing on the training rows only, and encode every part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pellucid.data.dataset import Dataset
+from pellucid.data.features import Features
+from pellucid.data.split import DEFAULT, LARGEST, Split, fold_rows, split_rows
+from pellucid.data.targets import Targets, missing, split_targets
+from pellucid.errors import DataError, SettingError, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Encoded rows, ready for the device: `x` float32 or uint8 `[n, ...]`, `y` int32 `[n]` or float32 `[n, k]`.
+
+    `weight` (float32 `[n]`, or None where all count the same) and `rows`: which rows of the set, or of its own part.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A set that is split and encoded, with the fitted preprocessing, and what a person should be told."""
+
+    train: Part
+    validation: Part | None
+    test: Part | None
+    features: Features
+    targets: Targets
+    notes: list[str]
+    fingerprint: str
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    split: tuple[float, float, float] = DEFAULT,
+    seed: int = 0,
+    fold: tuple[int, int] | None = None,
+    class_weights: str | Mapping[Any, float] | None = None,
+    standardize: bool = True,
+    features: Features | None = None,
+    targets: Targets | None = None,
+) -> Prepared:
+    """Split a set and encode it; everything fitted is fitted on the training part alone.
+
+    Rows are shuffled with `seed` and stratified by class; by group or in time order where the set has one. A set's own
+    test (or validation) part is used as it is, and the other part drawn from the rest in the proportion of `split`.
+    With the default `split` no part that is drawn holds more than 10,000 rows: more would only cost training data.
+    A fraction of 0 leaves that part out. `fold=(k, K)` makes the test part fold k of K, and validation from the rest.
+    `features` and `targets`, fitted before, are used in place of new ones: to go on training a network on new rows.
+    `class_weights` is "balanced" (rows / (classes · rows of the class), King and Zeng 2001) or `{label: weight}`; it
+    multiplies into the training part's `weight`, for it changes what is learned, not how it is scored.
+
+    Raises `DataError` where the targets are missing, of one class, or too few, and `SettingError` for a bad split.
+
+    >>> from pellucid.data.load import load
+    >>> p = prepare(load("iris"))
+    >>> len(p.train), len(p.validation), len(p.test), p.targets.classes
+    (104, 23, 23, ('setosa', 'versicolor', 'virginica'))
+    """
+    data, known, notes = _labelled(dataset)
+    split = _check_split(split)
+    fitted = targets
+    targets = fitted or Targets.fit(data, where=dataset.source or dataset.name)
+    classes = _strata(data, targets)
+    parts = _parts(data, split, seed, fold, classes, notes)
+    if len(data) == 1 and targets.loss == "cross_entropy":
+        raise DataError("there is only one row", where=dataset.name, expected="more", got="n_samples = 1")
+    targets = fitted or Targets.fit(data, parts.train, where=dataset.source or dataset.name)
+    if features is None:
+        features, said = Features.fit(data.x, parts.train, names=data.feature_names, standardize=standardize)
+        notes += said
+    notes += _target_notes(targets, data)
+    place = dataset.source or dataset.name
+
+    def part(rows: np.ndarray, name: str) -> Part | None:
+        if not len(rows):
+            return None
+        return _encode(data, rows, known, features, targets, f"the {name} part of {place}", notes.append)
+
+    train = part(parts.train, "training")
+    assert train is not None
+    train = replace(train, weight=_class_weighted(train, class_weights, targets))
+    own = {} if fold is not None else {"validation": dataset.validation, "test": dataset.test}
+    held = {"validation": part(parts.validation, "validation"), "test": part(parts.test, "test")}
+    for name, given in own.items():
+        if given is not None:
+            held[name] = encode(given, features, targets, f"{given.source or place} ({name})", notes.append)
+    fingerprint = dataset.fingerprint()
+    return Prepared(train, held["validation"], held["test"], features, targets, notes, fingerprint)
+
+
+def encode(dataset: Dataset, features: Features, targets: Targets, where: str | None = None, say: Any = None) -> Part:
+    """Encode a set with preprocessing that was fitted before; rows without a target are left out.
+
+    Raises `DataError` for labels that were not trained, missing columns, and wrong types.
+    """
+    data, known, notes = _labelled(dataset)
+    place = where or dataset.source or dataset.name
+    x = features.transform(data.x, place) if say is None else features.transform_own(data.x, place, say)
+    if say is not None and len(known) < len(dataset):
+        say(f"{place}: {notes[-1]}")
+    weight = None if data.weight is None else data.weight.astype(np.float32)
+    return Part(x, targets.encode(data.y, place), weight, known)
+
+
+def _labelled(dataset: Dataset) -> tuple[Dataset, np.ndarray, list[str]]:
+    """The rows that have a target, their numbers, and a note about the others."""
+    if dataset.y is None:
+        raise DataError(
+            "the set has no targets", where=dataset.name, expected="y, a target for each row", got="none",
+            fix="name the target column, or give (x, y)",
+        )  # fmt: skip
+    notes = list(dataset.notes)
+    raw = split_targets(dataset.y, dataset.target)
+    gaps = np.logical_or.reduce([missing(values) for _, values in raw])
+    known = np.flatnonzero(~gaps)
+    if not len(known):
+        raise DataError(
+            "the target is missing in every row",
+            where=f"{dataset.source or dataset.name}, {' and '.join(repr(name) for name, _ in raw)}",
+            expected="a value in some rows",
+            got=f"{len(gaps):,} missing",
+        )
+    if len(known) == len(gaps):
+        return dataset, known, notes
+    notes.append(f"{int(gaps.sum()):,} of {len(gaps):,} rows have no target and are left out")
+    return dataset.take(known), known, notes
+
+
+def _check_split(split: Any) -> tuple[float, float, float]:
+    split = tuple(split)
+    if len(split) != 3 or min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6:
+        raise SettingError(
+            "the split is not usable",
+            where="split",
+            expected="three fractions for train, validation and test that add up to 1, the first above 0",
+            got=split,
+        )
+    return split
+
+
+def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
+    """The class of each row, by which splits are stratified; None for numbers and for several targets."""
+    if targets.loss != "cross_entropy":
+        return None
+    classes = targets.encode(data.y)
+    if len(data) < len(targets.classes):
+        raise DataError(
+            "there are fewer rows than classes",
+            where=data.source or data.name,
+            expected=f"at least a row for each of the {len(targets.classes)} classes",
+            got=f"{len(data)} rows",
+        )
+    if len(np.unique(classes)) * 2 > len(data) and len(data) > 4:
+        raise DataError(
+            "there are too few rows for so many classes",
+            where=f"{data.source or data.name}, {targets.columns[0].name!r}",
+            expected="two rows for each class, or more",
+            got=f"{len(data)} rows of {len(targets.classes)} classes",
+            fix="is the target a number? then say task='regression'",
+        )
+    return classes
+
+
+def _parts(
+    data: Dataset, split: tuple[float, float, float], seed: int, fold: Any, classes: np.ndarray | None, notes: list[str]
+) -> Split:
+    if data.group is not None and data.time is not None:
+        raise SettingError("a split goes by group or in time order, not both", where="group, time", fix="leave one out")
+    by = {"classes": classes, "group": data.group, "time": data.time}
+    whole = np.arange(len(data))
+    if fold is not None:
+        if data.validation is not None or data.test is not None:
+            notes.append("with folds the set's own validation and test parts are not used")
+        rest, test = fold_rows(len(data), fold, seed=seed, **by)
+        fractions = (_fraction(len(rest), split, 1, 0, split == DEFAULT), 0.0)
+        inner = split_rows(len(rest), fractions, seed=seed, **{k: None if v is None else v[rest] for k, v in by.items()})
+        return Split(rest[inner.train], rest[inner.validation], test)
+    if data.validation is not None and data.test is not None:
+        return Split(whole, whole[:0], whole[:0])
+    cap = tuple(split) == DEFAULT
+    if data.test is not None:
+        fractions = (_fraction(len(data), split, 1, 0, cap), 0.0)
+    elif data.validation is not None:
+        fractions = (0.0, _fraction(len(data), split, 2, 0, cap))
+    else:
+        most = LARGEST / len(data) if cap else 1.0
+        fractions = (min(split[1], most), min(split[2], most))
+    return split_rows(len(data), fractions, seed=seed, **by)
+
+
+def _fraction(rows: int, split: tuple[float, float, float], part: int, train: int, cap: bool) -> float:
+    fraction = split[part] / (split[part] + split[train])
+    return min(fraction, LARGEST / rows) if cap else fraction
+
+
+def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: Targets, where: str, say: Any) -> Part:
+    everything = len(rows) == len(data) and bool((rows == np.arange(len(rows))).all())
+    x = f.transform_own(data.x if everything else data.x[rows], where, say)
+    y = t.encode(data.y if everything else data.y[rows], where)
+    weight = None if data.weight is None else data.weight[rows].astype(np.float32)
+    return Part(x, y, weight, known[rows])
+
+
+def _class_weighted(train: Part, weights: Any, targets: Targets) -> np.ndarray | None:
+    if weights is None:
+        return train.weight
+    if targets.loss != "cross_entropy":
+        raise SettingError("class weights need one target of classes", where="class_weights", got=targets.task)
+    if isinstance(weights, str):
+        if weights != "balanced":
+            raise SettingError(
+                "unknown class weights", where="class_weights", expected="'balanced' or {label: weight}", got=weights
+            )
+        counts = np.bincount(train.y, minlength=targets.width)
+        table = len(train.y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    else:
+        table = _weight_table(weights, targets)
+    weight = table[train.y].astype(np.float32)
+    return weight if train.weight is None else weight * train.weight
+
+
+def _weight_table(weights: Mapping[Any, float], targets: Targets) -> np.ndarray:
+    table = np.ones(targets.width)
+    places = {str(label): i for i, label in enumerate(targets.classes)}  # a recipe's keys are text
+    for label, weight in weights.items():
+        if str(label) not in places:
+            raise SettingError(
+                f"class_weights names {label!r}, which is no class", where="class_weights",
+                fix=nearest(str(label), list(places)),
+            )  # fmt: skip
+        if not (np.isfinite(weight) and weight >= 0):
+            raise SettingError(
+                "a class weight must be finite and not negative", where=f"class_weights[{label!r}]", got=weight
+            )
+        table[places[str(label)]] = weight
+    return table
+
+
+def _target_notes(targets: Targets, data: Dataset) -> list[str]:
+    if data.task is not None:
+        return []
+    notes = []
+    for column in targets.columns:
+        what = "a number" if column.kind == "number" else f"a class ({len(column.classes)} values)"
+        notes.append(f"target {column.name!r} is taken as {what}")
+    return notes

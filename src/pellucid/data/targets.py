@@ -1,0 +1,338 @@
+"""Targets: from labels and values to what a network's outputs are compared with, and back.
+
+One column of classes is encoded as `int32 [n]`; numbers as standardised `float32 [n, k]`; several two-valued columns as
+`float32 [n, k]` of 0 and 1 (multi-label); any mixture as `float32 [n, k]`, where each column owns a slice of outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pellucid.data.arrays import to_numpy
+from pellucid.data.dataset import Dataset, is_table
+from pellucid.errors import DataError, nearest
+
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """One target: its kind ("class", "number", "binary") and the outputs `[start:stop]` of the network it owns.
+
+    Numbers are standardised as (y - mean) / scale. `classes` are the labels in their own type; whole-number labels that
+    `class_names` gave names to are `coded`: label i means `classes[i]`.
+    """
+
+    name: str
+    kind: str
+    start: int
+    stop: int
+    classes: tuple[Label, ...] = ()
+    mean: float = 0.0
+    scale: float = 1.0
+    coded: bool = False
+
+    def encode(self, values: np.ndarray, where: str = "y") -> np.ndarray:
+        """Class indices `int32 [n]`, or standardised numbers `float32 [n]`; `DataError` names what does not fit."""
+        if self.kind == "number":
+            numbers = _numbers(values, self.name, where)
+            return ((numbers - self.mean) / self.scale).astype(np.float32)
+        return self._indices(values, where)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """The labels or values that the column's own outputs `[n, stop - start]` mean."""
+        if self.kind == "number":
+            return outputs[:, 0].astype(np.float64) * self.scale + self.mean
+        if outputs.shape[1] == 1:  # one sigmoid output: the probability of the second class
+            picked = (outputs[:, 0] >= 0.5).astype(np.int64)
+        else:
+            picked = outputs.argmax(axis=1)
+        return self.labels[picked]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes as an array: text as objects, numbers and booleans in their own type."""
+        return np.array(self.classes, dtype=object if isinstance(self.classes[0], str) else None)
+
+    def _indices(self, values: np.ndarray, where: str) -> np.ndarray:
+        if self.coded and values.dtype.kind in "iu":
+            wrong = np.flatnonzero((values < 0) | (values >= len(self.classes)))
+            if wrong.size:
+                raise DataError(
+                    "a label is out of range",
+                    where=f"{where}, {self.name!r}, row {wrong[0] + 1:,}",
+                    expected=f"0 to {len(self.classes) - 1}, for the {len(self.classes)} class names",
+                    got=values[wrong[0]],
+                )
+            return values.astype(np.int32)
+        if values.dtype == object:  # text, or a mixture that cannot be sorted
+            place = {v: i for i, v in enumerate(dict.fromkeys(values.tolist()))}
+            found, inverse = list(place), np.array([place[v] for v in values.tolist()], dtype=np.int64)
+        else:
+            unique, inverse = np.unique(values, return_inverse=True)
+            found = unique.tolist()
+        index = {label: i for i, label in enumerate(self.classes)}
+        native = [_plain(v) for v in found]
+        unknown = [v for v in native if v not in index]
+        if unknown:
+            shown = ", ".join(repr(v) for v in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            raise DataError(
+                f"label {unknown[0]!r} is not one of the classes that were trained",
+                where=f"{where}, {self.name!r}, row {int(np.argmax(inverse == native.index(unknown[0]))) + 1:,}",
+                expected=f"one of {', '.join(repr(c) for c in self.classes[:12])}"
+                + (f", ... ({len(self.classes)} in all)" if len(self.classes) > 12 else ""),
+                got=shown,
+                fix=nearest(str(unknown[0]), [str(c) for c in self.classes]) if len(self.classes) <= 12 else None,
+            )
+        return np.array([index[v] for v in native], np.int32)[inverse.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a set's targets are, fitted on the training part.
+
+    `loss` and `metric` are the defaults that suit: one column of classes "cross_entropy" and "accuracy"; numbers
+    "mean_squared_error" and "r2"; several two-valued columns "binary_cross_entropy" and "accuracy"; mixtures "joint" and
+    "loss". `width` is the number of network outputs in all.
+
+    >>> t = Targets.fit(Dataset([[0.0]] * 4, ["no", "yes", "no", "yes"]))
+    >>> t.classes, t.encode(np.array(["yes", "no"])).tolist(), t.loss, t.width
+    (('no', 'yes'), [1, 0], 'cross_entropy', 2)
+    >>> t.decode(np.array([[0.1, 0.9]])).tolist()
+    ['yes']
+    """
+
+    columns: tuple[TargetColumn, ...]
+
+    @property
+    def kinds(self) -> set[str]:
+        return {c.kind for c in self.columns}
+
+    @property
+    def task(self) -> str:
+        if self.kinds == {"number"}:
+            return "regression"
+        return "mixed" if "number" in self.kinds else "classification"
+
+    @property
+    def width(self) -> int:
+        return self.columns[-1].stop
+
+    @property
+    def loss(self) -> str:
+        if self.kinds == {"number"}:
+            return "mean_squared_error"
+        if self.kinds == {"binary"}:
+            return "binary_cross_entropy"
+        return "cross_entropy" if len(self.columns) == 1 else "joint"
+
+    @property
+    def metric(self) -> str:
+        table = {"mean_squared_error": "r2", "cross_entropy": "accuracy", "binary_cross_entropy": "accuracy"}
+        return table.get(self.loss, "loss")
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The labels of a single column of classes, in their own type; empty for any other target."""
+        return self.columns[0].classes if len(self.columns) == 1 else ()
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.array([c.mean for c in self.columns])
+
+    @property
+    def scale(self) -> np.ndarray:
+        return np.array([c.scale for c in self.columns])
+
+    @classmethod
+    def fit(cls, data: Dataset, train: np.ndarray | None = None, where: str | None = None) -> Targets:
+        """Kinds and classes from all rows of `data` whose targets are known, means and scales from rows `train`."""
+        where = where or data.source or data.name
+        columns: list[TargetColumn] = []
+        start = 0
+        raw = target_values(data)
+        for name, values in raw:
+            kind = column_kind(values, data.task, len(raw) > 1, f"{where}, target {name!r}")
+            column = _fit_column(name, kind, values, start, data, train, where)
+            columns.append(column)
+            start = column.stop
+        return cls(tuple(columns))
+
+    def encode(self, y: Any, where: str = "y") -> np.ndarray:
+        """Raw targets as the loss wants them: `int32 [n]` for one column of classes, else `float32 [n, k]`.
+
+        Raises `DataError` for a label that was not trained, a value that is missing, or another number of columns.
+        """
+        raw = split_targets(y, [c.name for c in self.columns])
+        if len(raw) != len(self.columns):
+            raise DataError(
+                "the number of targets differs from training",
+                where=where,
+                expected=f"{len(self.columns)}: {', '.join(c.name for c in self.columns)}",
+                got=len(raw),
+            )
+        encoded = []
+        for column, (_, values) in zip(self.columns, raw, strict=True):
+            gaps = missing(values)
+            if gaps.any():
+                raise DataError(
+                    "a target is missing", where=f"{where}, {column.name!r}, row {int(gaps.argmax()) + 1:,}",
+                    expected="a value in each row", got=f"{int(gaps.sum()):,} missing",
+                )  # fmt: skip
+            encoded.append(column.encode(tidy(values), where))
+        if len(encoded) == 1 and self.columns[0].kind == "class":
+            return encoded[0]
+        return np.stack([e.astype(np.float32) for e in encoded], axis=1)  # k x [n] -> [n, k]
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """Labels or values `[n]` from probabilities or standardised values `[n, width]`; several columns: a dict."""
+        outputs = np.asarray(outputs)
+        if outputs.ndim == 1:
+            outputs = outputs[:, None]
+        if len(self.columns) == 1:
+            return self.columns[0].decode(outputs)
+        return {c.name: c.decode(outputs[:, c.start : c.stop]) for c in self.columns}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"columns": [{**asdict(c), "classes": list(c.classes)} for c in self.columns]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Targets:
+        try:
+            return cls(tuple(TargetColumn(**{**c, "classes": tuple(c["classes"])}) for c in data["columns"]))
+        except (KeyError, TypeError) as error:
+            raise DataError("the saved targets cannot be read", where="targets", got=error) from None
+
+
+def target_values(data: Dataset) -> list[tuple[str, np.ndarray]]:
+    """The target columns by name, without the rows in which any of them is missing."""
+    raw = split_targets(data.y, data.target)
+    keep = ~np.logical_or.reduce([missing(values) for _, values in raw])
+    return [(name, tidy(values[keep])) for name, values in raw]
+
+
+def split_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, np.ndarray]]:
+    """Raw targets as named columns; "target", or "target 1", "target 2", where nothing names them."""
+    if not isinstance(y, np.ndarray) and hasattr(y, "columns"):
+        from pellucid.data.frames import as_table, series_values
+
+        table = as_table(y)
+        if names and set(names) <= set(table.columns):
+            table = table.select(names)
+        return [(s.name, series_values(s)) for s in table.get_columns()]
+    y = to_numpy(y)
+    if y.ndim == 1:
+        return [((names or ("target",))[0], y)]
+    labels = names if names and len(names) == y.shape[1] else [f"target {i + 1}" for i in range(y.shape[1])]
+    return [(name, y[:, i]) for i, name in enumerate(labels)]
+
+
+def missing(values: np.ndarray) -> np.ndarray:
+    """Where a raw target column has no value: None or NaN."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype == object:
+        return np.array([v is None or v != v for v in values.tolist()], dtype=bool)
+    return np.zeros(len(values), dtype=bool)
+
+
+def tidy(values: np.ndarray) -> np.ndarray:
+    """Objects that are all whole numbers, numbers or booleans as an array of that type; text stays objects."""
+    if values.dtype != object or not len(values):
+        return values
+    kinds = {type(v.item() if isinstance(v, np.generic) else v) for v in values.tolist()}
+    if kinds == {bool} or kinds == {int} or (kinds <= {int, float} and float in kinds):
+        return np.array(values.tolist())
+    return values
+
+
+def column_kind(values: np.ndarray, task: str | None, several: bool, where: str) -> str:
+    """ "class", "number" or "binary" (two values among several targets): what the values are, unless `task` says.
+
+    Text and booleans are classes; whole numbers are when they have at most 10 values, or at most 20 and fewer than 5 %
+    of the rows; other numbers are numbers.
+    """
+    if not len(values):
+        raise DataError("the target has no values", where=where, expected="a value in some rows", got="all missing")
+    if values.dtype.kind in "mMc" or (values.dtype == object and not _text(values)):
+        kinds = sorted({type(v).__name__ for v in values[:1000].tolist()})
+        raise DataError(
+            "this cannot be a target",
+            where=where,
+            expected="numbers, text, or true and false",
+            got=f"values of type {', '.join(kinds)}",
+        )
+    distinct = len(np.unique(values))
+    if task == "regression":
+        if values.dtype.kind not in "iuf":
+            raise DataError(
+                "a regression needs numbers as its target", where=where, expected="numbers",
+                got=f"{'text' if values.dtype == object else values.dtype}, such as {_plain(values[0])!r}",
+            )  # fmt: skip
+        number = True
+    elif task == "classification":
+        number = False
+    elif values.dtype.kind == "f":
+        number = True
+    else:
+        few = distinct <= 10 or (distinct <= 20 and distinct < 0.05 * len(values))
+        number = values.dtype.kind in "iu" and not few
+    if distinct == 1:
+        what = "the target has one value only" if number else "the target has one class only"
+        raise DataError(
+            f"{what}: there is nothing to learn", where=where, expected="at least two", got=repr(_plain(values[0]))
+        )
+    if number:
+        return "number"
+    return "binary" if several and distinct == 2 else "class"
+
+
+def _fit_column(
+    name: str, kind: str, values: np.ndarray, start: int, data: Dataset, train: np.ndarray | None, where: str
+) -> TargetColumn:
+    if kind == "number":
+        known = values.astype(np.float64)
+        if not np.isfinite(known).all():
+            row = int(np.argmin(np.isfinite(known)))
+            raise DataError("a target is infinite", where=f"{where}, target {name!r}, row {row + 1:,}", got=known[row])
+        known = known if train is None else known[train]
+        centre = float(known.mean())
+        scale = float((known - centre).std())
+        return TargetColumn(name, kind, start, start + 1, mean=centre, scale=scale if scale > 0 else 1.0)
+    classes = tuple(_plain(v) for v in np.unique(values).tolist())
+    coded = False
+    if data.class_names is not None and kind == "class":
+        coded = values.dtype.kind in "iu"
+        classes = data.class_names
+    column = TargetColumn(name, kind, start, start + (1 if kind == "binary" else len(classes)), classes, coded=coded)
+    column.encode(values, where)  # class names that do not cover the labels are told here
+    return column
+
+
+def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
+    if values.dtype.kind not in "iufb":
+        raise DataError(
+            "the target holds text where numbers were trained",
+            where=f"{where}, {name!r}",
+            expected="numbers",
+            got=repr(_plain(values[0])),
+        )
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers)))
+        raise DataError("a target is infinite", where=f"{where}, {name!r}, row {row + 1:,}", got=numbers[row])
+    return numbers
+
+
+def _text(values: np.ndarray) -> bool:
+    return values.dtype == object and all(isinstance(v, str) for v in values.tolist())
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own; a float label that is whole as an int, so that 1.0 and 1 are one class."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,90 @@
+"""The machine at hand: JAX's settings, the time it spends compiling, and the signals that ask a run to end."""
+
+import os
+import signal
+import threading
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+
+from pellucid.errors import Interrupted
+
+_ready = False
+_compiling = 0.0
+_EVENTS = ("/jax/core/compile/",)
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept: `$XDG_CACHE_HOME/pellucid`, or what the system has for that."""
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(home) / "pellucid"
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "pellucid" / "cache"
+    return Path.home() / ".cache" / "pellucid"
+
+
+def set_up() -> None:
+    """Once a process: keep compiled programs on disk, and count the seconds that compiling takes."""
+    global _ready
+    if _ready:
+        return
+    _ready = True
+    jax.monitoring.register_event_duration_secs_listener(_count)
+    if not jax.config.jax_compilation_cache_dir:
+        folder = cache_folder() / "compiled"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            usable = os.access(folder, os.W_OK)
+        except OSError:
+            usable = False
+        if usable:
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # or short compilations are not kept
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # a cache that another process writes to at the same moment may be read half; JAX then compiles, and says so
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache", category=UserWarning)
+    warnings.filterwarnings("ignore", message="Some donated buffers were not usable", category=UserWarning)
+
+
+def _count(event: str, seconds: float, **_: Any) -> None:
+    global _compiling
+    if event.startswith(_EVENTS):
+        _compiling += seconds
+
+
+def compile_seconds() -> float:
+    """Seconds spent tracing and compiling in this process since `set_up`."""
+    return _compiling
+
+
+class Interruptions:
+    """Within it, Ctrl-C and SIGTERM only leave a mark, so that the run can save first; a second Ctrl-C ends at once.
+
+    Signals can be caught in the main thread alone; elsewhere nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.received: int = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruptions":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def leave(self, path: Path | None) -> None:
+        """Raise what a stopped run ends with."""
+        raise Interrupted(path, self.received)

@@ -1,0 +1,42 @@
+"""Fitting a network to its data: what the placeholders `Input()` and `Output()` leave open is filled in here."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from pellucid.data import Features
+from pellucid.network.composite import replace_layers, walk
+from pellucid.network.dense import Input, resolve_output
+from pellucid.network.layer import Layer, Params, flatten, join, nest
+
+
+def find_input(top: Layer) -> tuple[str, Input] | None:
+    """(path, layer) of the first `Input` in a network, or None."""
+    return next(((path, part) for path, part in walk(top) if isinstance(part, Input)), None)
+
+
+def adapt(top: Layer, features: Features, width: int) -> Layer:
+    """`top` with its `Input`s told the shape, type and standardisation of the features, and its `Output`s their width.
+
+    A network without these placeholders is used as it is.
+    """
+
+    def fill(part: Layer) -> Layer:
+        if isinstance(part, Input) and part.shape is None:
+            return dataclasses.replace(part, per=features.per, shape=tuple(features.shape), dtype=features.dtype)
+        return part
+
+    return resolve_output(replace_layers(top, fill), width)
+
+
+def standardise(top: Layer, state: Params, features: Features) -> Params:
+    """`state` with the features' mean and scale in every `Input`."""
+    flat: dict[str, Any] = flatten(state)
+    for path, part in walk(top):
+        if isinstance(part, Input) and features.mean is not None:
+            for name, values in (("mean", features.mean), ("scale", features.scale)):
+                at = join(path, name)
+                if at in flat:
+                    flat[at] = jnp.asarray(values, jnp.float32).reshape(flat[at].shape)
+    return nest(flat)

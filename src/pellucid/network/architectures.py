@@ -1,0 +1,155 @@
+"""Architectures by name: builders that turn a few settings into a network, with initial weights that suit.
+
+    mlp((128, 64), activation="relu")      in Python
+    --network mlp:128,64                   on the command line; settings by name: mlp:128,64,dropout=0.2
+
+An architecture is a spec like any other, so a recipe holds it; `build()` gives the layers. It ends in `Output()`, whose
+width the data decide, and begins with `Input()`, which takes in the features and standardises them.
+"""
+
+from typing import Any, Literal
+
+from pellucid.errors import SettingError
+from pellucid.network.activations import ReLU, suited_initial
+from pellucid.network.composite import Sequential
+from pellucid.network.dense import Dense, Dropout, Flatten, Input, Output
+from pellucid.network.initial import Initializer
+from pellucid.network.layer import Layer
+from pellucid.network.network import Network
+from pellucid.network.norm import BatchNorm, LayerNorm
+from pellucid.spec import Spec, register
+
+
+class Architecture(Spec, family="network"):
+    """Contract: `build()` gives the layers; `suggests()` the training settings that belong to it, as a recipe's keys."""
+
+    def build(self) -> Layer:
+        raise NotImplementedError  # abstract
+
+    def suggests(self) -> dict[str, Any]:
+        return {}
+
+
+@register
+class Perceptron(Architecture):
+    """A single layer: every input is connected to every output, and nothing lies between.
+
+    rule="gradient": trained by the loss that suits the task, as logistic or linear regression is.
+    rule="rosenblatt": the rule of 1958: weights begin at zero, one example at a time, and only a mistake moves them,
+    by the input itself. It finds a separating line where there is one, and never ends on XOR. Rosenblatt 1958;
+    Minsky & Papert 1969.
+
+    >>> [name for name, _ in Perceptron().build().layers]
+    ['input', 'flatten', 'output']
+    """
+
+    rule: Literal["gradient", "rosenblatt"] = "gradient"
+
+    def build(self) -> Sequential:
+        initial = Initializer.of("zeros" if self.rule == "rosenblatt" else "glorot_uniform")
+        return Sequential(("input", Input()), ("flatten", Flatten()), ("output", Output(initial=initial)))
+
+    def suggests(self):
+        if self.rule == "gradient":
+            return {}
+        return {"loss": "perceptron", "optimizer": "sgd:learning_rate=1", "schedule": "constant", "monitor": "metric"}
+
+
+@register("mlp")
+class MLP(Architecture):
+    """A multi-layer perceptron: hidden layers of these widths, an activation after each, then the output layer.
+
+    widths: neurons of each hidden layer.   activation: after each of them.   dropout: the share of hidden outputs set
+    to 0 while training; input_dropout: the same for the features.   norm: "batch" or "layer" normalisation before each
+    activation.   initial: of the hidden weights; by default what suits the activation (He for ReLU and its kin, LeCun
+    for SELU, Glorot for tanh, sigmoid and linear ones).
+
+    >>> MLP.parse("mlp:128,64,dropout=0.2").widths
+    (128, 64)
+    """
+
+    widths: tuple[int, ...] = (64, 32)
+    activation: Layer = ReLU()
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    norm: Literal["batch", "layer"] | None = None
+    initial: Initializer | None = None
+
+    def check(self):
+        if any(width < 1 for width in self.widths):
+            self.refuse("widths", "whole numbers >= 1")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                self.refuse(name, "a share >= 0 and < 1")
+
+    @classmethod
+    def parse(cls, text: str) -> "MLP":
+        """Bare numbers are widths; the rest is `key=value`."""
+        name, _, rest = text.partition(":")
+        parts = [part.strip() for part in rest.split(",") if part.strip()]
+        widths = [part for part in parts if "=" not in part]
+        settings: dict[str, Any] = dict(part.split("=", 1) for part in parts if "=" in part)
+        if "widths" in settings:
+            settings["widths"] = settings["widths"].split("x")
+        elif widths:
+            settings["widths"] = widths
+        return cls.make(settings)
+
+    def build(self) -> Sequential:
+        initial = self.initial or Initializer.of(suited_initial(self.activation))
+        parts: list[tuple[str, Layer]] = [("input", Input()), ("flatten", Flatten())]
+        if self.input_dropout:
+            parts.append(("input_dropout", Dropout(self.input_dropout)))
+        for number, width in enumerate(self.widths, 1):
+            parts.append((f"hidden{number}", Dense(width, initial=initial)))
+            if self.norm:
+                parts.append((f"norm{number}", BatchNorm() if self.norm == "batch" else LayerNorm()))
+            parts.append((f"{self.activation.name}{number}", self.activation))
+            if self.dropout:
+                parts.append((f"dropout{number}", Dropout(self.dropout)))
+        return Sequential(*parts, ("output", Output()))
+
+
+def find(text: str) -> Architecture:
+    """The architecture that a text such as `mlp:128,64` names."""
+    return Architecture.find(text.partition(":")[0]).parse(text)  # each may read its text in its own way
+
+
+def mlp(
+    widths: tuple[int, ...] | list[int] | int = (64, 32),
+    activation: Layer | str = "relu",
+    *,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    norm: str | None = None,
+    initial: Initializer | str | None = None,
+    outputs: int | None = None,
+) -> Network:
+    """A multi-layer perceptron, not initialised yet. See `MLP` for the settings.
+
+    outputs: the width of the output layer; by default the data decide it in `fit`.
+
+    >>> mlp((8, 4), activation="tanh")
+    Network(Sequential(...), not initialised)
+    """
+    widths = (widths,) if isinstance(widths, int) else tuple(widths)
+    settings = {"widths": widths, "activation": activation, "dropout": dropout, "input_dropout": input_dropout}
+    built = MLP.make({**settings, "norm": norm, "initial": initial}).build()
+    return Network(_with_outputs(built, outputs))
+
+
+def perceptron(rule: str = "gradient", *, outputs: int | None = None) -> Network:
+    """A single-layer perceptron, not initialised yet. See `Perceptron`.
+
+    >>> perceptron(outputs=2).layer.layers[-1][1].width
+    2
+    """
+    return Network(_with_outputs(Perceptron.make({"rule": rule}).build(), outputs))
+
+
+def _with_outputs(built: Layer, outputs: int | None) -> Layer:
+    from pellucid.network.dense import resolve_output
+
+    if outputs is not None and outputs < 1:
+        raise SettingError("a setting is out of range", where="outputs", expected="a whole number >= 1", got=outputs)
+    return built if outputs is None else resolve_output(built, outputs)

@@ -1,0 +1,194 @@
+"""The layers of a feed-forward network, from what arrives to what leaves: Input, Flatten, Dense, Dropout, Embed, Output."""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from pellucid.errors import NetworkError
+from pellucid.network.composite import replace_layers
+from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
+from pellucid.network.layer import Layer, Param, layer, width_of
+
+
+@layer
+class Input(Layer):
+    """y = (x - mean) / scale: what arrives, and its standardisation, which so travels with the network.
+
+    x: [batch, *shape], any number type -> y: the same shape, floating.
+    per: "all" (one mean and scale), "channel" (one for each place on the last axis), "feature" (one for each number).
+    `mean` and `scale` are running state, 0 and 1 until the data set them; no gradient moves them.
+    shape, dtype: what the data had, without the batch axis; another shape raises a `NetworkError`. LeCun et al. 1998.
+
+    >>> p = {"mean": jnp.array(100.0), "scale": jnp.array(50.0)}
+    >>> Input().apply(p, jnp.array([[0, 200]], "uint8"), None).tolist()
+    [[-2.0, 2.0]]
+    """
+
+    per: Literal["feature", "channel", "all"] = "all"
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+
+    def declare(self, x):
+        if self.shape is not None and tuple(x.shape[1:]) != self.shape:
+            raise NetworkError(
+                "what arrives has another shape than the network was made for",
+                where="Input",
+                expected=f"[batch, {', '.join(map(str, self.shape))}]",
+                got=list(x.shape),
+                fix="give data with the features that the network was made for, or make the network anew",
+            )
+        kept = {"all": (), "channel": tuple(x.shape[1:][-1:]), "feature": tuple(x.shape[1:])}[self.per]
+        return {"mean": Param(kept, "zeros", trained=False), "scale": Param(kept, "ones", trained=False)}
+
+    def apply(self, p, x, ctx):
+        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+        return (x - p["mean"]) / p["scale"]
+
+
+@layer
+class Flatten(Layer):
+    """x: [batch, a, b, ...] -> y: [batch, a * b * ...], in the order of the memory (the last axis fastest).
+
+    >>> Flatten().apply({}, jnp.zeros((5, 8, 8)), None).shape
+    (5, 64)
+    """
+
+    def apply(self, p, x, ctx):
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # -1 would fail on an empty batch
+
+
+@layer
+class Dense(Layer):
+    """y = x·w + b: `width` neurons, each a weighted sum of all inputs plus a bias. It acts on the last axis.
+
+    x: [batch, ..., n] -> y: [batch, ..., width].   w: [n, width], b: [width].
+    Gradients: dL/dw = x^T dL/dy, dL/db = sum of dL/dy over the batch, dL/dx = dL/dy w^T.
+    The default weights are Glorot-uniform; the builders choose by the activation that follows. Rosenblatt 1958.
+
+    >>> p = {"w": jnp.array([[1.0], [2.0]]), "b": jnp.array([0.5])}
+    >>> Dense(1).apply(p, jnp.array([[3.0, 4.0]]), None).tolist()
+    [[11.5]]
+    """
+
+    width: int
+    bias: bool = True
+    initial: Initializer = GlorotUniform()
+    bias_initial: Initializer = Zeros()
+
+    def check(self):
+        if self.width < 1:
+            self.refuse("width", "a whole number >= 1")
+
+    def declare(self, x):
+        bias = {"b": Param((self.width,), self.bias_initial)} if self.bias else {}
+        return {"w": Param((width_of(x), self.width), self.initial), **bias}
+
+    def apply(self, p, x, ctx):
+        y = x @ p["w"]  # [..., n] -> [..., width]
+        return y + p["b"] if self.bias else y
+
+
+@layer
+class Output(Layer):
+    """The last `Dense` layer, whose width the data's targets decide: `resolve_output` fills it in.
+
+    Its outputs are logits or standardised values; the loss owns the link (softmax, sigmoid, identity).
+    x: [batch, ..., n] -> y: [batch, ..., width]. Applied while the width is open, it raises a `NetworkError`.
+
+    >>> resolve_output(Output(), 3)
+    Output(width=3, initial=GlorotUniform())
+    """
+
+    width: int | None = None
+    initial: Initializer = GlorotUniform()
+
+    def check(self):
+        if self.width is not None and self.width < 1:
+            self.refuse("width", "a whole number >= 1, or None until the data decide")
+
+    def _dense(self) -> Dense:
+        if self.width is None:
+            raise NetworkError(
+                "the output layer has no width yet", where="Output()", fix="write Output(3), or let fit set it from the data"
+            )
+        return Dense(self.width, initial=self.initial)
+
+    def declare(self, x):
+        return self._dense().declare(x)
+
+    def apply(self, p, x, ctx):
+        return self._dense().apply(p, x, ctx)
+
+
+def resolve_output(top: Layer, width: int) -> Layer:
+    """`top` with `width` filled into every `Output` in it whose width is open; without one, `top` as it is."""
+
+    def resolve(part: Layer) -> Layer:
+        if isinstance(part, Output) and part.width is None:
+            return dataclasses.replace(part, width=width)
+        return part
+
+    return replace_layers(top, resolve)
+
+
+@layer
+class Dropout(Layer):
+    """While training, each number is set to 0 with probability `rate`, the others grow by 1 / (1 - rate).
+
+    So the expected value stays, and evaluation is the identity. x: any shape -> y: the same. Needs a random key.
+    The rate is running state: changing it compiles nothing anew. It is exact to 2^-32. Srivastava et al. 2014.
+
+    >>> Dropout(0.5).apply({}, jnp.ones(3), None).tolist()  # evaluation
+    [1.0, 1.0, 1.0]
+    """
+
+    rate: float = 0.5
+
+    def check(self):
+        if not 0 <= self.rate < 1:
+            self.refuse("rate", "a number >= 0 and < 1")
+
+    def declare(self, x):
+        return {"rate": Param((), Constant(self.rate), trained=False)}
+
+    def apply(self, p, x, ctx):
+        if ctx is None or not ctx.train:
+            return x
+        keep = 1 - p["rate"]
+        mask = jax.random.bernoulli(ctx.random(), keep, x.shape)
+        return jnp.where(mask, x / keep, 0.0)
+
+
+@layer
+class Embed(Layer):
+    """y = w[x]: a learned vector for each of `vocabulary` ids. ids x: [batch, ...] int -> y: [batch, ..., width].
+
+    The gradient reaches the rows that were looked up. An id outside 0 ... vocabulary - 1 gives NaN, which shows,
+    where clipping or wrapping would quietly give another id's vector. Numbers that are not integers raise a
+    `NetworkError`. Bengio et al. 2003.
+
+    >>> Embed(2, 3).apply({"w": jnp.arange(6.0).reshape(2, 3)}, jnp.array([1, 0]), None).tolist()
+    [[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]
+    """
+
+    vocabulary: int
+    width: int
+    initial: Initializer = Normal(1.0)
+
+    def check(self):
+        for name in ("vocabulary", "width"):
+            if getattr(self, name) < 1:
+                self.refuse(name, "a whole number >= 1")
+
+    def declare(self, x: Any):
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            raise NetworkError(
+                "an embedding looks up whole numbers", where=repr(self), expected="integer ids", got=f"dtype {x.dtype}"
+            )
+        return {"w": Param((self.vocabulary, self.width), self.initial)}
+
+    def apply(self, p, x, ctx):
+        return p["w"].at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

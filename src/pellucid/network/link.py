@@ -1,0 +1,36 @@
+"""From a network's raw outputs (logits, scores) to what a person reads: the link that the loss defines.
+
+A link is "identity", "softmax" or "sigmoid", or for several targets a tuple of (link, start, stop), one a slice of
+the outputs.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Link = str | tuple[tuple[str, int, int], ...]
+
+
+def apply_link(link: Link, outputs: jax.Array) -> jax.Array:
+    """Probabilities or values from raw outputs [batch, ..., n] -> the same shape.
+
+    >>> apply_link("softmax", jnp.zeros((1, 4))).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    if link == "softmax":
+        return jax.nn.softmax(outputs, axis=-1)
+    if link == "sigmoid":
+        return jax.nn.sigmoid(outputs)
+    if link == "identity":
+        return outputs
+    assert not isinstance(link, str), link
+    return jnp.concatenate([apply_link(one, outputs[..., start:stop]) for one, start, stop in link], axis=-1)
+
+
+def link_to_json(link: Link) -> Any:
+    return link if isinstance(link, str) else [list(part) for part in link]
+
+
+def link_from_json(data: Any) -> Link:
+    return data if isinstance(data, str) else tuple((str(name), int(start), int(stop)) for name, start, stop in data)

@@ -1,0 +1,268 @@
+"""A network: a layer (its structure), the weights that belong to it, and what is needed to use it on real data.
+
+Under everything lies the pure pair, which any JAX code can call, differentiate, batch and compile:
+
+    params, state = net.init(key, x)
+    y, state = net.apply(params, state, x, train=True, key=key)
+"""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pellucid.data import Features, Targets
+from pellucid.errors import NetworkError
+from pellucid.network.initial import Initializer
+from pellucid.network.layer import Context, Layer, Leaf, Param, Params, flatten, nest, show_shape
+from pellucid.network.link import Link, apply_link
+
+BLOCK = 1024  # rows computed at once by predict, so that memory stays bounded
+
+
+class Traced(NamedTuple):
+    """What a network turns out to be for a given input: every weight it declares, and every leaf with its shapes."""
+
+    declared: dict[str, Param]
+    leaves: tuple[Leaf, ...]
+    y: Any
+
+
+def trace(layer: Layer, x: Any) -> Traced:
+    """Run `layer` on shapes alone. `x`: arrays or `jax.ShapeDtypeStruct`s with a batch axis."""
+    leaves, treedef = jax.tree.flatten(jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), x, is_leaf=_is_array))
+    return _trace(layer, tuple(leaves), treedef)
+
+
+def _is_array(a: Any) -> bool:
+    return hasattr(a, "shape") and hasattr(a, "dtype")
+
+
+@lru_cache(maxsize=256)
+def _trace(layer: Layer, leaves: tuple, treedef) -> Traced:
+    shapes = jax.tree.unflatten(treedef, leaves)
+    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(*a), shapes, is_leaf=lambda a: _is_pair(a))
+    met: list[Leaf] = []
+    declared: dict[str, Param] = {}
+
+    def forward(x):
+        return Context(declared=declared, leaves=met).run(layer, {}, x)
+
+    y = jax.eval_shape(forward, x)
+    return Traced(declared, tuple(met), y)
+
+
+def _is_pair(a: Any) -> bool:
+    return isinstance(a, tuple) and len(a) == 2 and isinstance(a[0], tuple) and isinstance(a[1], str)
+
+
+@partial(jax.jit, static_argnums=1)
+def _initialise(key: jax.Array, declared: tuple[tuple[str, Param], ...]) -> dict[str, jax.Array]:
+    import zlib
+
+    return {
+        path: Initializer.of(param.initial)(
+            jax.random.fold_in(key, zlib.crc32(path.encode())), param.shape, jnp.dtype(param.dtype)
+        )
+        for path, param in declared
+    }
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def forward(layer: Layer, params: Params, state: Params, x: Any, link: Link | None) -> Any:
+    """The compiled pass for evaluation: outputs, through the link where one is given."""
+    y = Context(state=state).run(layer, params, x)
+    return y if link is None else apply_link(link, y)
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Network:
+    """Structure, weights and running state together; a pytree whose leaves are the arrays.
+
+    layer: the structure.   params, state: nested dicts of arrays, `None` until initialised.
+    features, targets: the fitted preprocessing of the data it was trained on.   link: outputs -> what is predicted.
+
+    >>> from pellucid.network.architectures import mlp
+    >>> net = mlp((3,), outputs=2)
+    >>> params, state = net.init(jax.random.key(0), jnp.zeros((1, 4)))
+    >>> y, state = net.apply(params, state, jnp.ones((5, 4)))
+    >>> y.shape
+    (5, 2)
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        params: Params | None = None,
+        state: Params | None = None,
+        *,
+        features: Features | None = None,
+        targets: Targets | None = None,
+        link: Link = "identity",
+    ):
+        self.layer, self.params, self.state = layer, params, state
+        self.features, self.targets, self.link = features, targets, link
+
+    # -- the pure pair ------------------------------------------------------------------------------------------
+
+    def init(self, key: jax.Array, x: Any) -> tuple[Params, Params]:
+        """Fresh weights and running state for inputs like `x` ([batch, ...] arrays, or shapes of them).
+
+        Each weight's key is `key` folded by the crc32 of its path: adding a layer leaves the others' weights as they
+        were.
+        """
+        declared = trace(self.layer, x).declared
+        values = _initialise(key, tuple(declared.items()))
+        trained = {path: value for path, value in values.items() if declared[path].trained}
+        running = {path: value for path, value in values.items() if not declared[path].trained}
+        return nest(trained), nest(running)
+
+    def apply(
+        self, params: Params, state: Params, x: Any, *, train: bool = False, key: jax.Array | None = None
+    ) -> tuple[Any, Params]:
+        """The outputs for `x` (logits where the loss has a link), and the running state after."""
+        ctx = Context(train=train, key=key, state=state)
+        y = ctx.run(self.layer, params, x)
+        return y, merge_updates(state, ctx.updates)
+
+    # -- the friendly face --------------------------------------------------------------------------------------
+
+    def initialised(self, key: jax.Array, x: Any) -> "Network":
+        """This network with fresh weights."""
+        params, state = self.init(key, x)
+        return self.replace(params=params, state=state)
+
+    def replace(self, **changes: Any) -> "Network":
+        kept = {name: getattr(self, name) for name in ("params", "state", "features", "targets", "link")}
+        layer = changes.pop("layer", self.layer)
+        return Network(layer, **{**kept, **changes})
+
+    def __call__(self, x: Any) -> Any:
+        """Raw outputs (logits) for arrays as the network takes them in: [batch, ...] -> [batch, width]."""
+        params, state = self._weights()
+        return forward(self.layer, params, state, x, None)
+
+    def probabilities(self, x: Any) -> np.ndarray:
+        """Outputs through the link: class probabilities [n, classes], or values in the targets' own units."""
+        out = self._outputs(x)
+        return out if self.targets is None or self.targets.task != "regression" else self.targets.decode(out)
+
+    def predict(self, x: Any) -> Any:
+        """Classes in their own labels, or values in their own units, for rows of the data's own form: a table (with
+        the columns trained on, in any order) or an array."""
+        out = self._outputs(x)
+        if self.targets is not None:
+            return self.targets.decode(out)
+        return out.argmax(-1) if self.link == "softmax" else out
+
+    def _outputs(self, x: Any) -> np.ndarray:
+        params, state = self._weights()
+        rows = self.features.transform(x) if self.features is not None else np.asarray(x)
+        out = []
+        for start in range(0, max(len(rows), 1), BLOCK):
+            block, n = pad_rows(rows[start : start + BLOCK], min(BLOCK, _power_of_two(len(rows))))
+            out.append(np.asarray(forward(self.layer, params, state, block, self.link))[:n])
+        return np.concatenate(out)
+
+    def _weights(self) -> tuple[Params, Params]:
+        if self.params is None:
+            raise NetworkError(
+                "the network has no weights yet", fix="train it with pc.fit(net, data), or net.initialised(key, x)"
+            )
+        return self.params, self.state or {}
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers it has."""
+        return sum(int(a.size) for a in jax.tree.leaves(self.params)) if self.params is not None else 0
+
+    def example(self, batch: int = 1) -> jax.ShapeDtypeStruct:
+        """The shape and dtype of an input batch, known once the network has met data."""
+        shape, dtype = None, "float32"
+        if self.features is not None:
+            shape, dtype = tuple(self.features.shape), self.features.dtype
+        else:
+            from pellucid.network.adapt import find_input
+
+            found = find_input(self.layer)
+            if found is not None and found[1].shape is not None:
+                shape, dtype = found[1].shape, found[1].dtype or "float32"
+        if shape is None:
+            raise NetworkError("the network does not know its input yet", fix="pass an example: net.summary(x)")
+        return jax.ShapeDtypeStruct((batch, *shape), dtype)
+
+    def summary(self, x: Any = None) -> str:
+        """One line a layer: path, layer, output shape, parameters."""
+        from pellucid.network.summary import summary
+
+        return summary(self, self.example() if x is None else x)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `network.json` and `weights.safetensors` into the folder `path`."""
+        from pellucid.network.storage import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Network":
+        """Read what `save`, or a run, wrote."""
+        from pellucid.network.storage import load
+
+        return load(Path(path))
+
+    def __repr__(self) -> str:
+        size = f"{self.parameters:,} parameters" if self.params is not None else "not initialised"
+        return f"Network({self.layer}, {size})"
+
+    # -- pytree -------------------------------------------------------------------------------------------------
+
+    def tree_flatten_with_keys(self):
+        keys = jax.tree_util.GetAttrKey
+        children = ((keys("params"), self.params), (keys("state"), self.state))
+        return children, (self.layer, self.features, self.targets, self.link)
+
+    def tree_flatten(self):
+        return (self.params, self.state), (self.layer, self.features, self.targets, self.link)
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        layer, features, targets, link = aux
+        return cls(layer, *children, features=features, targets=targets, link=link)
+
+
+def merge_updates(state: Params, updates: Mapping[str, Mapping[str, Any]]) -> Params:
+    """The running state with what a pass has set."""
+    if not updates:
+        return state
+    flat = flatten(state)
+    for path, values in updates.items():
+        for name, value in values.items():
+            flat[f"{path}/{name}" if path else name] = value
+    return nest(flat)
+
+
+def pad_rows(rows: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """`rows` filled up to `size` rows (by repeats of the last), and how many are real: one shape, one compilation."""
+    n = len(rows)
+    if n == size:
+        return rows, n
+    if n == 0:
+        return np.zeros((size, *rows.shape[1:]), rows.dtype), 0
+    return np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)]), n
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(math.ceil(math.log2(max(n, 1))), 0)
+
+
+def as_network(value: Any) -> Network:
+    """A Network from a Network, a Layer, or the JSON or name of a layer."""
+    return value if isinstance(value, Network) else Network(Layer.of(value))
+
+
+__all__ = ["Network", "Traced", "as_network", "merge_updates", "pad_rows", "show_shape", "trace"]

@@ -1,0 +1,101 @@
+"""Normalisation: bring what passes between layers to mean 0 and variance 1, then let the network choose again."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from pellucid.network.layer import Context, Layer, Param, layer, width_of
+
+
+@layer
+class LayerNorm(Layer):
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, mean and (biased) variance over the last axis of each row.
+
+    x: [batch, ..., n] -> y: the same. scale, bias: [n], each left out where switched off. The same in training and
+    evaluation, whatever the batch. Ba et al. 2016.
+
+    >>> y = LayerNorm(scale=False, bias=False).apply({}, jnp.array([[1.0, 3.0]]), None)
+    >>> [round(v, 3) for v in y[0].tolist()]
+    [-1.0, 1.0]
+    """
+
+    epsilon: float = 1e-5
+    scale: bool = True
+    bias: bool = True
+
+    def check(self):
+        if self.epsilon <= 0:
+            self.refuse("epsilon", "a number > 0")
+
+    def declare(self, x):
+        n = width_of(x)
+        scale = {"scale": Param((n,), "ones")} if self.scale else {}
+        bias = {"bias": Param((n,), "zeros")} if self.bias else {}
+        return {**scale, **bias}
+
+    def apply(self, p, x, ctx):
+        centred = x - x.mean(-1, keepdims=True)
+        y = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.epsilon)
+        y = y * p["scale"] if self.scale else y
+        return y + p["bias"] if self.bias else y
+
+
+@layer
+class BatchNorm(Layer):
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, mean and variance of each place on the last axis.
+
+    While training: of the batch, over all axes but the last, variance biased; rows that only fill up a batch
+    (`ctx.mask` False) are left out. Evaluating: the running ones,
+        running = momentum * running + (1 - momentum) * batch,
+    whose variance is unbiased (n / (n - 1)), as in PyTorch, whose `momentum` is 1 minus this one.
+    A batch of a single row has no variance: it gives y = bias and leaves the running variance as it was.
+    x: [batch, ..., n] -> y: the same. scale, bias: [n]; mean, var: [n], running state. Ioffe & Szegedy 2015.
+
+    >>> p = {"scale": jnp.ones(1), "bias": jnp.zeros(1), "mean": jnp.array([3.0]), "var": jnp.array([4.0])}
+    >>> round(float(BatchNorm().apply(p, jnp.array([[5.0]]), None)[0, 0]), 4)
+    1.0
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    def check(self):
+        if not 0 <= self.momentum <= 1:
+            self.refuse("momentum", "a number from 0 to 1")
+        if self.epsilon <= 0:
+            self.refuse("epsilon", "a number > 0")
+
+    def declare(self, x):
+        n = (width_of(x),)
+        return {
+            "scale": Param(n, "ones"),
+            "bias": Param(n, "zeros"),
+            "mean": Param(n, "zeros", trained=False),
+            "var": Param(n, "ones", trained=False),
+        }
+
+    def apply(self, p, x, ctx):
+        mean, var = self._of_batch(p, x, ctx) if ctx is not None and ctx.train else (p["mean"], p["var"])
+        return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * p["scale"]) + p["bias"]
+
+    def _of_batch(self, p, x: jax.Array, ctx: Context) -> tuple[jax.Array, jax.Array]:
+        """Mean and biased variance over the rows that count, which also move the running ones."""
+        axes = tuple(range(x.ndim - 1))
+        per_row = math.prod(x.shape[1:-1])
+        if ctx.mask is None:
+            keep, count = True, jnp.float32(x.shape[0] * per_row)
+        else:
+            keep = ctx.mask.reshape((-1,) + (1,) * (x.ndim - 1))  # [batch] -> [batch, 1, ..., 1]
+            count = ctx.mask.sum().astype(jnp.float32) * per_row
+        some = jnp.maximum(count, 1)
+        mean = jnp.where(keep, x, 0.0).sum(axes) / some
+        var = jnp.where(keep, jnp.square(x - mean), 0.0).sum(axes) / some
+
+        def moved(old, new, enough):
+            mixed = self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
+            return jnp.where(enough, mixed, old).astype(old.dtype)
+
+        unbiased = var * (count / jnp.maximum(count - 1, 1))
+        ctx.update(mean=moved(p["mean"], mean, count > 0), var=moved(p["var"], unbiased, count > 1))
+        return mean, var

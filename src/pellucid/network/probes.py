@@ -1,0 +1,85 @@
+"""Statistics of what passes between layers, taken inside the compiled step.
+
+Activations are tapped where a leaf's output leaves it. Gradients come by a probe: an identity whose backward pass hands
+the statistics of the cotangent to a dummy argument, so that `jax.grad` with respect to that dummy *is* the measurement.
+Every statistic is a sum, so it adds over time steps, devices and hosts; means and norms are derived when read.
+With probes off nothing is inserted, and the program is the one without them.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+SAMPLE = 4096  # elements of a tensor that are looked at
+FIELDS = ("count", "sum", "square", "zero", "nonfinite")
+
+
+def sample(x: jax.Array) -> jax.Array:
+    """At most `SAMPLE` elements, evenly strided; the stride shares no factor with the last axis, so that all units,
+    and not every 32nd one for ever, are seen."""
+    n = math.prod(x.shape)
+    if n <= SAMPLE:
+        return x.reshape(-1)
+    stride, last = -(-n // SAMPLE), x.shape[-1]
+    while math.gcd(stride, last) != 1:
+        stride += 1
+    return x.reshape(-1)[::stride]
+
+
+def moments(x: jax.Array) -> jax.Array:
+    """[count, sum, sum of squares, zeros, non-finite] of a sample of `x`, float32.
+
+    >>> moments(jnp.array([0.0, 3.0, -1.0])).tolist()
+    [3.0, 2.0, 10.0, 1.0, 0.0]
+    """
+    v = sample(x).astype(jnp.float32)
+    return jnp.stack(
+        [
+            jnp.float32(v.size),
+            v.sum(),
+            jnp.square(v).sum(),
+            (v == 0).sum().astype(jnp.float32),
+            (~jnp.isfinite(v)).sum().astype(jnp.float32),
+        ]
+    )
+
+
+@jax.custom_vjp
+def probe(x: jax.Array, slot: jax.Array) -> jax.Array:
+    """`x` itself; the gradient with respect to `slot` is `moments` of the gradient that reaches `x`."""
+    return x
+
+
+def _probe_forward(x, slot):
+    return x, None
+
+
+def _probe_backward(_, g):
+    return g, moments(g)
+
+
+probe.defvjp(_probe_forward, _probe_backward)
+
+
+class Probes:
+    """The slots (zeros, one a watched layer) that gradients report to, and the activations' moments taken so far."""
+
+    def __init__(self, slots: dict[str, jax.Array]):
+        self.slots = slots
+        self.taken: dict[str, jax.Array] = {}
+
+    @staticmethod
+    def empty(paths: tuple[str, ...]) -> dict[str, jax.Array]:
+        return {path: jnp.zeros(len(FIELDS), jnp.float32) for path in paths}
+
+    def tap(self, path: str, y: Any) -> Any:
+        if path not in self.slots:
+            return y
+        self.add({path: moments(jax.lax.stop_gradient(y))})
+        return probe(y, self.slots[path])
+
+    def add(self, taken: dict[str, jax.Array]) -> None:
+        for path, values in taken.items():
+            self.taken[path] = self.taken[path] + values if path in self.taken else values

@@ -1,0 +1,93 @@
+"""What a run came to: scores on each part, the metrics that a person reads, costs."""
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from pellucid.data import Part, Prepared, Targets
+from pellucid.errors import PellucidWarning
+from pellucid.network.layer import flatten
+from pellucid.network.network import Network
+from pellucid.train.evaluate import Evaluator
+from pellucid.train.losses import Loss
+from pellucid.train.metrics import Metric, confusion_matrix
+
+FURTHER = {
+    "classification": ("accuracy", "balanced_accuracy", "f1", "roc_auc"),
+    "regression": ("r2", "mean_absolute_error", "root_mean_squared_error"),
+    "mixed": (),
+}
+
+
+def metric_name(metric: Metric | None) -> str:
+    return metric.name if metric is not None else "loss"
+
+
+def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | None) -> dict[str, Any]:
+    """{"train": {"loss", metric}, "validation": ..., "test": ..., "details": of the test part (or validation)}."""
+    evaluator = Evaluator(network.layer, loss, metric)
+    params, state = flatten(network.params or {}), network.state or {}
+    out: dict[str, Any] = {}
+    for name in ("train", "validation", "test"):
+        part: Part | None = getattr(prepared, name)
+        out[name] = None
+        if part is not None and len(part.y):
+            out[name] = evaluator(params, state, part).to_json(metric_name(metric))
+    shown = next((n for n in ("test", "validation", "train") if out[n] is not None), None)
+    if shown is not None:
+        part = getattr(prepared, shown)
+        outputs = evaluator.outputs(params, state, part)
+        out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
+    return out
+
+
+def details(outputs: np.ndarray, part: Part, targets: Targets) -> dict[str, Any]:
+    """Further metrics, numbers in their own units; the confusion matrix of a single column of classes."""
+    y, weight = part.y, part.weight
+    if targets.task == "regression":
+        outputs = outputs.reshape(len(outputs), -1) * targets.scale + targets.mean
+        y = y.reshape(len(y), -1) * targets.scale + targets.mean
+    found: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PellucidWarning)
+        for name in FURTHER[targets.task]:
+            if len(targets.columns) == 1 or targets.loss != "joint":
+                found[name] = float(Metric.of(name)(outputs, y, weight))
+    if targets.classes and y.ndim == 1:
+        found["confusion"] = confusion_matrix(outputs, y, classes=len(targets.classes)).tolist()
+        found["classes"] = [str(c) for c in targets.classes]
+    return found
+
+
+def peak_memory() -> int:
+    """The largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    if os.name == "nt":
+        return _windows_peak()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _windows_peak() -> int:
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = [("cb", wintypes.DWORD), ("PageFaultCount", wintypes.DWORD)] + [
+            (name, ctypes.c_size_t)
+            for name in (
+                "PeakWorkingSetSize", "WorkingSetSize", "QuotaPeakPagedPoolUsage", "QuotaPagedPoolUsage",
+                "QuotaPeakNonPagedPoolUsage", "QuotaNonPagedPoolUsage", "PagefileUsage", "PeakPagefileUsage",
+            )
+        ]  # fmt: skip
+
+    counters = Counters()
+    counters.cb = ctypes.sizeof(counters)
+    windll = getattr(ctypes, "windll")  # noqa: B009  (there on Windows alone)
+    process = windll.kernel32.GetCurrentProcess()
+    windll.psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
+    return int(counters.PeakWorkingSetSize)

@@ -1,0 +1,243 @@
+"""From a recipe, which may leave almost everything open, to settings that leave nothing open.
+
+Where the defaults come from: AdamW at 1e-3 with decay 0.1 and a cosine schedule over the whole budget is what takes
+dense networks past constant-rate Adam on MNIST without a knob turned (docs/results.md). Budgets count updates, so that
+small sets get enough epochs and large ones not too many.
+"""
+
+import dataclasses
+import importlib.util
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pellucid.data import Features, Targets
+from pellucid.errors import NetworkError, SettingError, nearest
+from pellucid.network.adapt import adapt
+from pellucid.network.architectures import Architecture, find
+from pellucid.network.layer import Layer, flatten
+from pellucid.network.network import Network, as_network
+from pellucid.recipe import Recipe
+from pellucid.train.losses import Joint, Loss
+from pellucid.train.loop import Settings
+from pellucid.train.metrics import Metric
+from pellucid.train.optimizers import Optimizer
+from pellucid.train.schedules import Schedule
+from pellucid.train.step import under
+
+UPDATES = 2_000  # the least budget of a small set
+EPOCHS = (10, 200)  # bounds on the default budget in epochs
+PATIENCE = (10, 500)  # epochs, and updates, without a better validation score: the longer of both
+LIVE = ("network", "loss", "metric", "optimizer")  # settings that may be objects without a written form
+
+
+def split_live(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(settings in their written form, objects that have none). A spec has one: its JSON."""
+    written, live = {}, {}
+    for key, value in settings.items():
+        if isinstance(value, Layer | Network):
+            live[key] = value
+        elif isinstance(value, Loss | Metric | Optimizer | Schedule | Architecture):
+            (written if value.name in type(value).registry else live)[key] = (
+                value.to_json() if value.name in type(value).registry else value
+            )
+        elif isinstance(value, type) or callable(value) or (isinstance(value, tuple) and hasattr(value, "update")):
+            live[key] = value
+        else:
+            written[key] = str(value) if isinstance(value, Path) else value
+    for key in live:
+        if key not in LIVE:
+            raise SettingError(f"{key!r} cannot be an object", expected="its name or its settings", got=repr(live[key]))
+    return written, live
+
+
+def suggested(recipe: Recipe) -> Recipe:
+    """The recipe with what its architecture suggests, where the user said nothing."""
+    architecture = _architecture(recipe)
+    if architecture is None:
+        return recipe
+    train = recipe.train
+    for key, value in architecture.suggests().items():
+        if getattr(train, key) is None:
+            train = msgspec.structs.replace(train, **{key: value})
+    return msgspec.structs.replace(recipe, train=train)
+
+
+def _architecture(recipe: Recipe) -> Architecture | None:
+    spec = recipe.network.spec
+    if spec is None:
+        spec = "mlp"
+    if isinstance(spec, str) and (".py:" in spec or spec.endswith(".json")):
+        return None
+    if isinstance(spec, Mapping) and spec.get("type") not in Architecture.registry:
+        return None
+    architecture = find(spec) if isinstance(spec, str) else Architecture.from_json(spec)
+    extra = {k: v for k in ("activation", "initial") if (v := getattr(recipe.network, k)) is not None}
+    if not extra:
+        return architecture
+    fields = {f.name for f in dataclasses.fields(architecture)}  # type: ignore[arg-type]
+    for name in extra:
+        if name not in fields:
+            raise SettingError(f"the network {architecture.name!r} has no {name}", fix=f"leave --{name} out")
+    return dataclasses.replace(architecture, **extra)  # type: ignore[type-var]
+
+
+def network_of(recipe: Recipe, live: Any, features: Features, targets: Targets, folder: Path | None) -> Network:
+    """The network that the recipe or a live object names, its open ends filled in by the data; not yet initialised
+    unless the live one was."""
+    if live is not None:
+        network = as_network(live)
+    elif (architecture := _architecture(recipe)) is not None:
+        network = Network(architecture.build())
+    else:
+        network = as_network(_written_network(recipe.network.spec, folder))
+    if network.params is not None:
+        return network.replace(features=network.features or features, targets=network.targets or targets)
+    return network.replace(layer=adapt(network.layer, features, targets.width), features=features, targets=targets)
+
+
+def _written_network(spec: Any, folder: Path | None) -> Any:
+    if isinstance(spec, str) and ".py:" in spec:
+        return load_python(spec)
+    if isinstance(spec, str) and folder is not None:
+        from pellucid.network.storage import read_structure
+
+        return read_structure(folder / spec)[0].layer
+    if isinstance(spec, str):
+        raise SettingError("this network file needs the run folder it lies in", got=spec)
+    return Layer.of(spec)
+
+
+def load_python(spec: str) -> Any:
+    """The object NAME of `FILE.py:NAME`: a Layer, a Network, or a function that gives one. Runs that file's code."""
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise SettingError("there is no such Python file", where=path, expected="FILE.py:NAME")
+    module_spec = importlib.util.spec_from_file_location(f"pellucid_user_{path.stem}", path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise NetworkError("the Python file fails", where=path, got=f"{type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        names = [n for n, v in vars(module).items() if isinstance(v, Layer | Network) or callable(v)]
+        raise SettingError(f"the Python file has no {name!r}", where=path, fix=nearest(name, names))
+    found = getattr(module, name)
+    found = found() if callable(found) and not isinstance(found, Layer | Network) else found
+    if not isinstance(found, Layer | Network):
+        raise NetworkError("this is no network", where=spec, expected="a Layer or a Network", got=type(found).__name__)
+    return found
+
+
+def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows: int) -> tuple[Settings, list[str]]:
+    """All settings of the loop, and what a person should be told of how they came about."""
+    t, notes = recipe.train, []
+    loss = _loss(live.get("loss", t.loss), targets)
+    metric = _metric(live.get("metric", t.metric), targets)
+    optimizer = Optimizer.of(live.get("optimizer") or t.optimizer or ("adam" if t.plain else _default_optimizer()))
+    if isinstance(t.learning_rate, float):
+        optimizer = dataclasses.replace(optimizer, learning_rate=t.learning_rate)
+    batch = t.batch_size if t.batch_size is not None else optimizer.default_batch
+    if isinstance(batch, int) and batch > rows and t.batch_size is not None:
+        notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
+    batch = rows if batch == "all" else min(int(batch), rows)
+    updates = _budget(recipe, optimizer, rows, batch)
+    per_epoch = -(-rows // batch)
+    patience = t.patience
+    if patience is None and not t.plain:
+        patience = max(PATIENCE[0], math.ceil(PATIENCE[1] / per_epoch))
+    keep = t.keep or ("last" if t.plain else "best")
+    settings = Settings(
+        loss=loss, metric=metric, optimizer=optimizer,
+        schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
+        patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
+        rates=tuple(sorted(t.rates.items())), signals=t.signals,
+    )  # fmt: skip
+    return settings, notes
+
+
+def _default_optimizer() -> dict[str, Any]:
+    return {"type": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1}
+
+
+def _budget(recipe: Recipe, optimizer: Optimizer, rows: int, batch: int) -> int:
+    per_epoch = -(-rows // batch)
+    if recipe.train.steps is not None:
+        return recipe.train.steps
+    if recipe.train.epochs is not None:
+        return recipe.train.epochs * per_epoch
+    if batch == rows:  # one update an epoch: a budget in epochs would make it look broken
+        return optimizer.default_updates
+    low, high = EPOCHS
+    return min(max(math.ceil(UPDATES / per_epoch), low), high) * per_epoch
+
+
+def _loss(given: Any, targets: Targets) -> Loss:
+    if given is not None and given != "joint":
+        return Loss.of(given)
+    if targets.loss != "joint":
+        return Loss.of(targets.loss)
+    names = {"class": "cross_entropy", "number": "mean_squared_error", "binary": "binary_cross_entropy"}
+    return Joint(tuple((Loss.of(names[c.kind]), c.start, c.stop) for c in targets.columns))
+
+
+def _metric(given: Any, targets: Targets) -> Metric | None:
+    name = given if given is not None else targets.metric
+    return None if name == "loss" else Metric.of(name)
+
+
+def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: str, rows: int) -> Recipe:
+    """The recipe with its defaults resolved. What has no written form marks it as not reproducible from it alone."""
+    from pellucid.recipe import versions
+
+    whole = True
+
+    def form(value: Any) -> Any:
+        nonlocal whole
+        if value is None:
+            return "loss"
+        if value.name not in type(value).registry:
+            whole = False
+            return f"(a Python object: {value.name})"
+        return value.to_json(full=True)
+
+    spec = recipe.network.spec
+    if spec is None or isinstance(spec, str) and spec.endswith(".json"):
+        spec = "network.json"
+    per_epoch = -(-rows // settings.batch_size)
+    epochs, rest = divmod(settings.updates, per_epoch)
+    train = msgspec.structs.replace(
+        recipe.train, loss=form(settings.loss), metric=form(settings.metric), optimizer=form(settings.optimizer),
+        learning_rate=None, schedule=form(settings.schedule), batch_size=settings.batch_size,
+        epochs=None if rest else epochs, steps=settings.updates if rest else None, patience=settings.patience,
+        monitor=settings.monitor, keep=settings.keep,
+    )  # fmt: skip
+    return msgspec.structs.replace(
+        recipe,
+        data=msgspec.structs.replace(recipe.data, fingerprint=fingerprint),
+        network=msgspec.structs.replace(recipe.network, spec=spec),
+        train=train,
+        versions=versions(),
+        reproducible=whole and recipe.reproducible,
+    )
+
+
+def check_paths(network: Network, settings: Settings) -> None:
+    """Frozen paths and groups must name weights that are there, and something must be left to train."""
+    paths = list(flatten(network.params or {}))
+    for prefix in (*settings.frozen, *(group for group, _ in settings.rates)):
+        if not any(under(path, prefix) for path in paths):
+            raise SettingError(f"the network has no weights under {prefix!r}", fix=nearest(prefix, _prefixes(paths)))
+    if paths and all(any(under(path, prefix) for prefix in settings.frozen) for path in paths):
+        raise SettingError("every weight is frozen, so nothing can be learned", got=", ".join(settings.frozen))
+
+
+def _prefixes(paths: list[str]) -> list[str]:
+    return list(dict.fromkeys("/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 2)))

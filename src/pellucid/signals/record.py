@@ -1,0 +1,143 @@
+"""The record of a run: an append log of JSON lines, one header and then one line a sample.
+
+    {"kind": "header", "schema": 1, "layers": [...], "weights": [...]}
+    {"kind": "step", "step": 100, "loss": 0.3, "learning_rate": 0.001,
+     "activation": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},        one value a layer
+     "gradient": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},          the same
+     "weight": {"gradient": [...], "update": [...], "rms": [...]}}                          one value a weight
+    {"kind": "chunk", "step": 500, "norm": [...]}                                           one norm a weight
+    {"kind": "epoch", "epoch": 1, "step": 500, "train": {...}, "sample": {...}, "validation": {...}}
+
+Rows are wide (arrays in the header's order): a tenth of the size of one object a value. Non-finite numbers are the
+strings "nan", "inf" and "-inf". No clock is in it: equal runs write equal bytes, and clock values go elsewhere.
+Steps count updates made before the sample. Numpy only: a PyTorch loop writes the same record.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import RunError
+from pellucid.files import disk_errors
+
+SCHEMA = 1
+
+
+def number(value: Any) -> float | str:
+    """Six significant digits, which is more than a sampled statistic holds; non-finite ones as strings.
+
+    >>> number(0.123456789), number(float("inf")), number(3)
+    (0.123457, 'inf', 3.0)
+    """
+    value = float(value)
+    if value != value:
+        return "nan"
+    if value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    return float(f"{value:.6g}")
+
+
+def numbers(values: Any) -> list[float | str]:
+    return [number(v) for v in np.asarray(values, np.float64).reshape(-1)]
+
+
+def spread(sums: np.ndarray) -> dict[str, list[float | str]]:
+    """Readable statistics from additive ones. sums: [layers, 5]: count, sum, squares, zeros, non-finite."""
+    sums = np.asarray(sums, np.float64)
+    count = np.maximum(sums[:, 0], 1)
+    return {
+        "mean": numbers(sums[:, 1] / count),
+        "rms": numbers(np.sqrt(sums[:, 2] / count)),
+        "zero": numbers(sums[:, 3] / count),
+        "nonfinite": numbers(sums[:, 4] / count),
+    }
+
+
+class RecordWriter:
+    """Appends lines; `offset` is where the next one goes, which a checkpoint remembers."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any] | None = None, *, offset: int | None = None):
+        """A new record with this header, or, with `offset`, the old one cut there."""
+        self.path = path
+        with disk_errors(path):
+            if offset is None:
+                self._file = open(path, "wb")
+                self.append({"kind": "header", "schema": SCHEMA, **(header or {})})
+            else:
+                self._file = open(path, "r+b" if path.exists() else "w+b")
+                self._file.truncate(offset)
+                self._file.seek(offset)
+
+    @property
+    def offset(self) -> int:
+        return self._file.tell()
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        with disk_errors(self.path):
+            self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+
+    def flush(self, sync: bool = False) -> None:
+        with disk_errors(self.path):
+            self._file.flush()
+            if sync:
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        with disk_errors(self.path):
+            self._file.close()
+
+
+@dataclass
+class Record:
+    """A record in memory: its header, and its lines by kind."""
+
+    layers: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    def series(self, group: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps [n], values [n, layers or weights]) of one statistic, e.g. `series("gradient", "rms")`."""
+        steps = np.array([line["step"] for line in self.steps], np.int64)
+        return steps, np.array([_floats(line[group][name]) for line in self.steps], np.float64)
+
+
+def _floats(values: Sequence[Any]) -> list[float]:
+    return [float(v) for v in values]
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of a JSON-lines log; a last line that a crash cut short is left out."""
+    with open(path, "rb") as file:
+        for count, raw in enumerate(file, 1):
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(raw)
+            except ValueError as error:
+                raise RunError("a line of the record is damaged", where=f"{path}, line {count}", got=error) from error
+
+
+def read_record(path: Path) -> Record:
+    """The record of a run, finished or going."""
+    if not path.is_file():
+        raise RunError("there is no record here", where=path)
+    record = Record()
+    for line in read_lines(path):
+        kind = line.get("kind")
+        if kind == "header":
+            if line.get("schema") != SCHEMA:
+                raise RunError(
+                    "the record was written by another version of Pellucid", where=path,
+                    expected=f"schema {SCHEMA}", got=f"schema {line.get('schema')}",
+                )  # fmt: skip
+            record.layers, record.weights = line.get("layers", []), line.get("weights", [])
+        elif kind in ("step", "chunk", "epoch"):
+            {"step": record.steps, "chunk": record.chunks, "epoch": record.epochs}[kind].append(line)
+    return record

@@ -1,0 +1,79 @@
+"""Scores of a network on a part of the data, computed in blocks of one shape: bounded memory, one compilation."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pellucid.data import Part
+from pellucid.network.layer import Layer, nest
+from pellucid.network.link import Link
+from pellucid.network.network import forward, pad_rows
+from pellucid.train.losses import Joint, Loss
+from pellucid.train.metrics import Metric
+from pellucid.train.step import evaluate_block
+
+BLOCK = 1024
+
+
+class Scores(NamedTuple):
+    """The mean loss per example and the metric."""
+
+    loss: float
+    metric: float
+
+    def to_json(self, metric: str) -> dict[str, float]:
+        return {"loss": self.loss, metric: self.metric} if metric != "loss" else {"loss": self.loss}
+
+
+def link_of(loss: Loss) -> Link:
+    """What turns raw outputs into probabilities or values, in the form that a network keeps."""
+    if isinstance(loss, Joint):
+        return tuple((str(link_of(part)), start, stop) for part, start, stop in loss.parts)
+    return "identity" if getattr(loss, "from_probabilities", False) else loss.link
+
+
+class Evaluator:
+    """`evaluator(params, state, part) -> Scores`; params flat by path, as the loop holds them. Without a metric, the
+    loss stands in its place."""
+
+    def __init__(self, layer: Layer, loss: Loss, metric: Metric | None, block: int = BLOCK):
+        self.layer, self.loss, self.metric, self.block = layer, loss, metric, block
+        self.streamed = metric if metric is not None and metric.additive else None
+
+    def __call__(self, params: dict[str, Any], state: Any, part: Part) -> Scores:
+        if not len(part.y):
+            return Scores(float("nan"), float("nan"))
+        total: Any = None
+        for x, y, weight in self._blocks(part):
+            sums = evaluate_block(self.layer, self.loss, self.streamed, params, state, x, y, weight)
+            sums = jax.tree.map(lambda a: np.asarray(a, np.float64), sums)
+            total = sums if total is None else jax.tree.map(np.add, total, sums)
+        loss, weight, metric = total
+        mean = float(loss / weight) if weight > 0 else float("nan")
+        if self.metric is None:
+            return Scores(mean, mean)
+        if self.streamed is not None:
+            return Scores(mean, float(self.streamed.result(metric)))
+        outputs = self.outputs(params, state, part)
+        return Scores(mean, float(self.metric(outputs, part.y, part.weight)))
+
+    def outputs(self, params: dict[str, Any], state: Any, part: Part) -> np.ndarray:
+        """Outputs through the link, [n, width]."""
+        nested, link = nest(params), link_of(self.loss)
+        blocks = [
+            np.asarray(forward(self.layer, nested, state, x, link))[: int((weight >= 0).sum())]
+            for x, _, weight in self._blocks(part, filler=-1.0)
+        ]
+        return np.concatenate(blocks)
+
+    def _blocks(self, part: Part, filler: float = 0.0):
+        n = len(part.y)
+        size = min(self.block, 1 << (n - 1).bit_length()) if n > 1 else 1
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            x, real = pad_rows(part.x[rows], size)
+            y, _ = pad_rows(part.y[rows], size)
+            weight = np.full(size, filler, np.float32)
+            weight[:real] = 1.0 if part.weight is None else part.weight[rows]
+            yield x, y, weight

@@ -1,0 +1,302 @@
+"""The epoch loop: chunks of compiled steps, evaluation, early stopping, and a state that can be taken out and put back.
+
+Python is touched once a chunk. Where chunks end follows from the network's size and never from a clock, so equal runs
+write equal bytes; interrupted at any chunk and resumed, a run goes on as if nothing had happened, because the whole
+state is the weights, the optimizer's moments, and a few integers (the shuffling is a function of seed and epoch).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pellucid.data import Part
+from pellucid.network.layer import flatten, nest
+from pellucid.network.network import Network, pad_rows, trace
+from pellucid.signals.record import numbers as round_all
+from pellucid.signals.record import spread
+from pellucid.train.evaluate import Evaluator, Scores
+from pellucid.train.losses import Loss
+from pellucid.train.metrics import Metric
+from pellucid.train.optimizers import Optimizer
+from pellucid.train.schedules import Schedule
+from pellucid.train.step import Data, Program, run_chunk, start
+
+SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores
+CHUNK_SECONDS = 0.3
+MOST_STEPS = 10_000  # in one chunk
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop is told, all resolved."""
+
+    loss: Loss
+    metric: Metric | None
+    optimizer: Optimizer
+    schedule: Schedule
+    batch_size: int
+    updates: int
+    patience: int | None = None  # epochs without a better validation score; None: never stop early
+    monitor: str = "loss"  # what is compared on validation: "loss" or "metric"
+    keep: str = "best"  # which epoch's weights are the result: "best" or "last"
+    seed: int = 0
+    frozen: tuple[str, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
+    signals: bool = True
+
+
+@dataclass(frozen=True)
+class ChunkEnded:
+    """Some updates were made. `measured` are lines for the record."""
+
+    epoch: int
+    step: int
+    loss: float  # mean over the epoch so far
+    steps: int
+    measured: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """The training set was seen once more, and the network scored."""
+
+    epoch: int
+    step: int
+    loss: float  # mean over the epoch, while it learned
+    sample: Scores  # of (a sample of) the training set, at the epoch's end
+    validation: Scores | None
+    learning_rate: float
+    improved: bool
+
+
+Event = ChunkEnded | EpochEnded
+
+
+@dataclass
+class Best:
+    """The best epoch so far, and its weights."""
+
+    epoch: int = 0
+    step: int = 0
+    score: float = math.inf  # lower is better
+    tie: float = math.inf
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Loop:
+    """Trains `network` (initialised) on `train`; iterate over `run()` for events, then ask for `result()`."""
+
+    def __init__(self, network: Network, train: Part, validation: Part | None, settings: Settings):
+        assert network.params is not None
+        self.network, self.settings, self.validation = network, settings, validation
+        rows = len(train.y)
+        leaves = trace(network.layer, jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)).leaves
+        self.program = Program(
+            layer=network.layer, loss=settings.loss, optimizer=settings.optimizer.structure(),
+            schedule=settings.schedule, batch=min(settings.batch_size, rows), rows=rows,
+            watched=tuple(dict.fromkeys(leaf.path for leaf in leaves if _is_float(leaf.y))) if settings.signals else (),
+            frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
+        )  # fmt: skip
+        self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
+        self.numbers.update({f"rate:{group}": rate for group, rate in settings.rates})
+        self.carry = start(self.program, flatten(network.params), network.state or {}, self.numbers)
+        self.data = Data(*(None if a is None else jnp.asarray(a) for a in (train.x, train.y, train.weight)))
+        self.key = jax.random.key(settings.seed)
+        self.evaluator = Evaluator(network.layer, settings.loss, settings.metric)
+        few = np.random.Generator(np.random.Philox(settings.seed)).permutation(rows)[:SAMPLE_ROWS]
+        self.sample = Part(train.x[few], train.y[few], None if train.weight is None else train.weight[few], few)
+        self.every, self.chunk_steps = cadence(self.program, sum(int(a.size) for a in self.carry.params.values()))
+        self.step = self.epoch = self.epoch_start = self.waited = 0
+        self.best, self.plateau, self.stopped = Best(), None, ""
+        self._order: tuple[int, jax.Array] | None = None
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.stopped)
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Train until the budget ends, patience does, the loss is not finite, or `stop()` (asked at each chunk)."""
+        while not self.finished and not stop():
+            if self.step < self._epoch_end:
+                yield self._chunk()
+            elif not self.stopped:
+                yield self._close_epoch()
+
+    @property
+    def _epoch_end(self) -> int:
+        return min(self.epoch_start + self.program.steps_per_epoch, self.settings.updates)
+
+    def _chunk(self) -> ChunkEnded:
+        done = self.step - self.epoch_start
+        until = self.epoch_start + (done // self.chunk_steps + 1) * self.chunk_steps
+        segments = plan(self.step, min(until, self._epoch_end), self.every if self.program.watched else 0)
+        padded = np.zeros((segments_needed(self.chunk_steps, self.every), 2), np.int32)
+        padded[: len(segments)] = segments
+        before = self.step
+        self.carry, rows, squares = run_chunk(
+            self.program, self.carry, self.data, self._shuffled(), self.numbers, self.key, self.epoch_start, padded,
+            len(segments),
+        )  # fmt: skip
+        self.step = int(self.carry.step)
+        if int(self.carry.bad) >= 0:
+            self.stopped = "diverged"
+        measured = self._lines(jax.device_get(rows), segments)
+        if self.program.watched:
+            measured.append({"kind": "chunk", "step": self.step, "norm": round_all([float(s) ** 0.5 for s in squares.values()])})
+        loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
+        return ChunkEnded(self.epoch + 1, self.step, loss, self.step - before, measured)
+
+    def _close_epoch(self) -> EpochEnded:
+        loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
+        rate = float(self.numbers.get("learning_rate", 1.0) * self.numbers["plateau"]) * float(
+            self.program.schedule.factor(jnp.int32(max(self.step - 1, 0)), jnp.float32(self.settings.updates))
+        )
+        sample = self.evaluator(self.carry.params, self.carry.state, self.sample)
+        validation = None
+        if self.validation is not None:
+            validation = self.evaluator(self.carry.params, self.carry.state, self.validation)
+        self.epoch += 1
+        self.epoch_start = self.step
+        improved = self._judge(validation or sample)
+        self.plateau, factor = self.settings.schedule.observe(self.plateau, (validation or sample).loss)
+        self.numbers["plateau"] = float(factor)
+        zero = jnp.zeros((), jnp.float32)
+        self.carry = self.carry._replace(loss=zero, weight=zero + 0)
+        if not math.isfinite((validation or sample).loss):
+            self.stopped = "diverged"
+        elif self.step >= self.settings.updates:
+            self.stopped = "budget"
+        elif self.settings.patience is not None and self.waited >= self.settings.patience:
+            self.stopped = "patience"
+        return EpochEnded(self.epoch, self.step, loss, sample, validation, rate, improved)
+
+    def _judge(self, scores: Scores) -> bool:
+        metric = -scores.metric if self.settings.metric and self.settings.metric.higher_is_better else scores.metric
+        score, tie = (scores.loss, metric) if self.settings.monitor == "loss" else (metric, scores.loss)
+        better = (score, tie) < (self.best.score, self.best.tie)
+        self.waited = 0 if better else self.waited + 1
+        if better or (self.settings.keep == "last" and math.isfinite(scores.loss)):
+            self.best = Best(self.epoch, self.step, score, tie, self._arrays())
+        return better
+
+    def _shuffled(self) -> jax.Array:
+        """The order of the examples in this epoch: a function of seed and epoch alone."""
+        if self._order is None or self._order[0] != self.epoch:
+            if self.program.batch == self.program.rows:
+                order = np.zeros(1, np.int32)
+            else:
+                bits = np.random.Philox(key=np.array([self.settings.seed, self.epoch], np.uint64))
+                order = np.random.Generator(bits).permutation(self.program.rows).astype(np.int32)
+                order, _ = pad_rows(order, self.program.steps_per_epoch * self.program.batch)
+            self._order = self.epoch, jnp.asarray(order)
+        return self._order[1]
+
+    def _lines(self, rows: Any, segments: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        lines = []
+        for i, (_, measured) in enumerate(segments):
+            if measured:
+                gradient, update, weight = np.sqrt(np.asarray(rows.weights[i], np.float64)).T
+                lines.append(
+                    {
+                        "kind": "step", "step": int(rows.step[i]), **_named(rows, i),
+                        "activation": spread(rows.activation[i]), "gradient": spread(rows.gradient[i]),
+                        "weight": {"gradient": round_all(gradient), "update": round_all(update), "rms": round_all(weight)},
+                    }
+                )  # fmt: skip
+        return lines
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        both = {**self.carry.params, **flatten(self.carry.state)}
+        return {path: np.array(value, copy=True) for path, value in both.items()}
+
+    def result(self) -> Network:
+        """The network with the weights of the best (or last) epoch."""
+        return with_arrays(self.network, self.best.arrays or self._arrays())
+
+    def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything needed to go on: arrays, and plain JSON values."""
+        leaves = jax.tree.leaves(self.carry)
+        arrays = {f"carry/{i:04d}": np.array(leaf, copy=True) for i, leaf in enumerate(leaves)}
+        arrays.update({f"best/{path}": value for path, value in self.best.arrays.items()})
+        plain = {
+            "step": self.step, "epoch": self.epoch, "epoch_start": self.epoch_start, "waited": self.waited,
+            "plateau": self.plateau, "factor": self.numbers["plateau"], "stopped": self.stopped,
+            "best": [self.best.epoch, self.best.step, self.best.score, self.best.tie],
+        }  # fmt: skip
+        return arrays, plain
+
+    def restore(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+        """Put back what `snapshot` took out."""
+        leaves, treedef = jax.tree.flatten(self.carry)
+        kept = [arrays[f"carry/{i:04d}"] for i in range(len(leaves))]
+        self.carry = jax.tree.unflatten(treedef, [jnp.asarray(np.asarray(v)) for v in kept])
+        self.step, self.epoch, self.epoch_start = plain["step"], plain["epoch"], plain["epoch_start"]
+        self.waited, self.plateau, self.stopped = plain["waited"], plain["plateau"], plain["stopped"]
+        self.numbers["plateau"] = plain["factor"]
+        best = {path.removeprefix("best/"): value for path, value in arrays.items() if path.startswith("best/")}
+        epoch, step, score, tie = plain["best"]
+        self.best = Best(epoch, step, float(score), float(tie), best)
+        self._order = None
+
+
+def with_arrays(network: Network, arrays: dict[str, np.ndarray]) -> Network:
+    """The network with these arrays (by path) in place of its own."""
+
+    def pick(own: Any) -> Any:
+        return nest({path: jnp.asarray(arrays[path]) for path in flatten(own or {})})
+
+    return network.replace(params=pick(network.params), state=pick(network.state))
+
+
+def _is_float(y: Any) -> bool:
+    return hasattr(y, "dtype") and jnp.issubdtype(y.dtype, jnp.floating)
+
+
+def _named(rows: Any, i: int) -> dict[str, Any]:
+    loss, rate = round_all([rows.loss[i], rows.rate[i]])
+    return {"loss": loss, "learning_rate": rate}
+
+
+def cadence(program: Program, parameters: int) -> tuple[int, int]:
+    """(measure every so many steps, steps in a chunk), from the network's structure.
+
+    A step is taken to cost 50 µs and 6 operations a weight and example at 20 GFLOP/s; a measured step of a small
+    network costs half as much again as a plain one, of a wide one hardly more, so small ones are measured more rarely.
+    """
+    seconds = 50e-6 + 6 * parameters * program.batch / 20e9
+    every = 100 if seconds < 2e-3 else 50
+    return every, int(min(max(CHUNK_SECONDS / seconds, 1), MOST_STEPS))
+
+
+def is_measured(step: int, every: int) -> bool:
+    """Steps 0, 1, 2, 4, 8, ... (most happens early) and then every so many."""
+    return step % every == 0 or (step < every and step & (step - 1) == 0)
+
+
+def plan(first: int, last: int, every: int) -> list[tuple[int, int]]:
+    """Steps [first, last) as segments: (plain steps, then measured steps: 0 or 1).
+
+    >>> plan(0, 10, every=8)
+    [(0, 1), (0, 1), (0, 1), (1, 1), (3, 1), (1, 0)]
+    """
+    segments, plain = [], 0
+    for step in range(first, last):
+        if every and is_measured(step, every):
+            segments.append((plain, 1))
+            plain = 0
+        else:
+            plain += 1
+    return segments + ([(plain, 0)] if plain else [])
+
+
+def segments_needed(steps: int, every: int) -> int:
+    return steps // every + every.bit_length() + 3

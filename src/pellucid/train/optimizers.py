@@ -1,0 +1,172 @@
+"""The optimizers, from plain gradient descent to Muon. `optimizer.py` says what an optimizer is, and what all can do.
+
+In every formula g is the gradient (clipped, and with L2 decay, where asked for), w a weight, t the number of updates.
+"""
+
+import math
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax
+import optax
+from optax import contrib
+
+from pellucid.spec import register
+from pellucid.train.optimizer import Optimizer
+
+
+@register
+class GradientDescent(Optimizer):
+    """w -= rate * gradient over the whole training set: the direction of steepest decrease. Cauchy 1847.
+
+    One update an epoch, so that its budget counts in updates. The rate suits standardised inputs, whose curvature is of
+    order 10 in a shallow network (above 2 / curvature it diverges).
+    """
+
+    learning_rate: float = 0.1
+    default_batch: ClassVar = "all"
+    default_updates: ClassVar = 2_000
+
+    def rule(self, n):
+        return optax.identity()
+
+
+@register("sgd")
+class SGD(Optimizer):
+    """w -= rate * gradient of a single example (or of a mini-batch, on request). Robbins & Monro 1951.
+
+    The rate is small, for a single example's gradient is noisy and grows with the number of inputs.
+    """
+
+    learning_rate: float = 0.01
+    default_batch: ClassVar = 1
+    default_updates: ClassVar = 50_000
+
+    def rule(self, n):
+        return optax.identity()
+
+
+@register
+class Momentum(Optimizer):
+    """v = momentum * v + g;  w -= rate * v.   Polyak 1964. Steady gradients move 1 / (1 - momentum) as far, hence a
+    tenth of plain gradient descent's rate."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+
+    def rule(self, n):
+        return optax.trace(n["momentum"])
+
+
+@register
+class Nesterov(Optimizer):
+    """v = momentum * v + g;  w -= rate * (g + momentum * v): the gradient is taken as if one step ahead. Nesterov 1983,
+    in the form of Sutskever et al. 2013."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+
+    def rule(self, n):
+        return optax.trace(n["momentum"], nesterov=True)
+
+
+@register("rmsprop")
+class RMSProp(Optimizer):
+    """s = decay * s + (1 - decay) * g^2;  w -= rate * g / (sqrt(s) + eps).   Hinton 2012, lecture 6e, with its rate."""
+
+    learning_rate: float = 1e-3
+    decay: float = 0.9
+    eps: float = 1e-8
+
+    def rule(self, n):
+        return optax.scale_by_rms(n["decay"], n["eps"], eps_in_sqrt=False)
+
+
+@register("adagrad")
+class AdaGrad(Optimizer):
+    """s = s + g^2;  w -= rate * g / sqrt(s + eps).   Duchi et al. 2011. Steps only shrink, hence the larger rate."""
+
+    learning_rate: float = 0.01
+    eps: float = 1e-10
+
+    def rule(self, n):
+        return optax.scale_by_rss(initial_accumulator_value=0.0, eps=n["eps"])
+
+
+@register
+class Adam(Optimizer):
+    """m = b1 * m + (1 - b1) * g;  v = b2 * v + (1 - b2) * g^2;  w -= rate * m' / (sqrt(v') + eps),
+
+    with m' = m / (1 - b1^t), v' = v / (1 - b2^t) to undo the start at 0. Kingma & Ba 2015, with their defaults.
+    """
+
+    learning_rate: float = 1e-3
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def rule(self, n):
+        return optax.scale_by_adam(n["b1"], n["b2"], n["eps"])
+
+
+@register("adamw")
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w -= rate * (m' / (sqrt(v') + eps) + weight_decay * w).
+
+    Loshchilov & Hutter 2019. The decay of 0.01 is PyTorch's.
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+    decoupled: ClassVar = True
+
+
+@register
+class Lion(Optimizer):
+    """w -= rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * w);  m = b2 * m + (1 - b2) * g.   Chen et al. 2023.
+
+    Each weight moves by the full rate each time, hence a rate 3 to 10 times smaller than Adam's.
+    """
+
+    learning_rate: float = 1e-4
+    b1: float = 0.9
+    b2: float = 0.99
+    decoupled: ClassVar = True
+
+    def rule(self, n):
+        return optax.scale_by_lion(n["b1"], n["b2"])
+
+
+@register
+class Muon(Optimizer):
+    """Matrices: m = momentum * m + (1 - momentum) * g, Nesterov's look ahead, then the nearest orthogonal matrix (by
+    `steps` of a Newton-Schulz iteration) times 0.2 * sqrt(max(rows, columns)). All other arrays: Adam with b1, b2, eps.
+
+    Jordan 2024; the factor (Liu et al. 2025, "Muon is scalable for LLM training") gives the step the size of Adam's, so
+    that one rate serves both.
+    """
+
+    learning_rate: float = 1e-3
+    momentum: float = 0.95
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    steps: int = 5
+    decoupled: ClassVar = True
+
+    def rule(self, n):
+        def axes(updates):  # optax wants the axes spelled out for each matrix, with holes where the others are
+            return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(0, 1), updates)
+
+        def size(updates, params):
+            return jax.tree.map(lambda u: 0.2 * math.sqrt(max(u.shape)) * u, updates)
+
+        orthogonal = contrib.scale_by_muon(
+            beta=n["momentum"], eps=n["eps"], ns_steps=self.steps, weight_dimension_numbers=axes
+        )
+        adam = optax.scale_by_adam(n["b1"], n["b2"], n["eps"])
+        matrices = optax.chain(orthogonal, optax.stateless(size))
+        return optax.partition({"matrix": matrices, "other": adam}, _kinds)
+
+
+def _kinds(params: Any) -> Any:
+    return jax.tree.map(lambda w: "matrix" if w.ndim == 2 else "other", params)

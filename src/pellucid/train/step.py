@@ -1,0 +1,224 @@
+"""The compiled part of training: one pure step, and a chunk of many steps as one program.
+
+A chunk runs segments: some plain steps, then at most one measured step, whose activation, gradient and update
+statistics go into a row of a buffer. Both lengths are traced, so one compilation serves every chunk, the last and
+shorter one too. There is no `lax.cond` around the weights: on a CPU it would copy them.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pellucid.network.layer import Context, Layer, nest
+from pellucid.network.network import merge_updates
+from pellucid.network.probes import Probes, sample
+from pellucid.train.losses import Loss
+from pellucid.train.metrics import Metric
+from pellucid.train.optimizers import Optimizer
+from pellucid.train.schedules import Schedule
+
+Arrays = dict[str, jax.Array]  # by path
+
+
+class Data(NamedTuple):
+    """Examples on the device: x [n, ...], y [n, ...], weight [n] or None."""
+
+    x: Any
+    y: Any
+    weight: Any
+
+
+class Carry(NamedTuple):
+    """All that changes from step to step."""
+
+    params: Arrays
+    state: Any
+    optimizer: Any
+    step: jax.Array
+    loss: jax.Array  # sum over the epoch's examples so far
+    weight: jax.Array  # the sum of their weights
+    bad: jax.Array  # the first step whose loss was not finite, or -1
+
+
+class Measured(NamedTuple):
+    """What a measured step tells. activation, gradient: [layers, 5] sums; weights: [weights, 3] mean squares of a
+    sample of each gradient, update and weight."""
+
+    step: jax.Array
+    loss: jax.Array
+    rate: jax.Array
+    activation: jax.Array
+    gradient: jax.Array
+    weights: jax.Array
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that is compiled in: equal programs share one compilation. Numbers (rates, decays) are traced instead."""
+
+    layer: Layer
+    loss: Loss
+    optimizer: Optimizer  # its structure only
+    schedule: Schedule
+    batch: int
+    rows: int  # training examples
+    watched: tuple[str, ...] = ()  # leaves whose statistics are taken
+    frozen: tuple[str, ...] = ()  # paths of weights that do not move
+    groups: tuple[str, ...] = ()  # path prefixes with rates of their own
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.rows // self.batch)
+
+    def is_frozen(self, path: str) -> bool:
+        return any(under(path, prefix) for prefix in self.frozen)
+
+    def group_of(self, path: str) -> str | None:
+        """The longest of `groups` that `path` lies under."""
+        return max((g for g in self.groups if under(path, g)), key=len, default=None)
+
+    def trained(self, params: Arrays) -> Arrays:
+        return {path: value for path, value in params.items() if not self.is_frozen(path)}
+
+
+def under(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
+
+
+def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float]) -> Carry:
+    """The carry before the first step. It owns its arrays, for the chunks donate them."""
+    copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
+    opt = program.optimizer.transform(numbers).init(program.trained(copied))
+    zero = jnp.zeros((), jnp.float32)
+    state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
+    return Carry(copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, jnp.full((), -1, jnp.int32))
+
+
+def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array):
+    """Batch number `position` of the epoch, its example weights and its mask (None where every row counts)."""
+    if program.batch == program.rows:
+        return data.x, data.y, data.weight, None
+    first = position * program.batch
+    rows = jax.lax.dynamic_slice(order, (first,), (program.batch,))
+
+    def take(a):
+        return jax.tree.map(lambda v: v.at[rows].get(mode="promise_in_bounds"), a)
+
+    weight = None if data.weight is None else take(data.weight)
+    if program.rows % program.batch == 0:
+        return take(data.x), take(data.y), weight, None
+    mask = first + jnp.arange(program.batch) < program.rows  # the last batch is filled up with rows that do not count
+    weight = mask.astype(jnp.float32) if weight is None else jnp.where(mask, weight, 0)
+    return take(data.x), take(data.y), weight, mask
+
+
+def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry, measure: bool):
+    x, y, weight, mask = _batch(program, data, order, carry.step - first)
+    trained = program.trained(carry.params)
+    slots = Probes.empty(program.watched) if measure else {}
+
+    def objective(trained, slots):
+        ctx = Context(
+            train=True, key=jax.random.fold_in(key, carry.step), state=carry.state, mask=mask,
+            probes=Probes(slots) if measure else None,
+        )  # fmt: skip
+        outputs = ctx.run(program.layer, nest({**carry.params, **trained}), x)
+        losses = program.loss.per_example(outputs, y)
+        total = jnp.float32(program.batch) if weight is None else weight.sum()
+        summed = losses.sum() if weight is None else jnp.where(weight > 0, losses * weight, 0).sum()
+        taken = ctx.probes.taken if ctx.probes else {}
+        mean = summed / (total if weight is None else jnp.where(total > 0, total, 1))
+        return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken)
+
+    (loss, (summed, total, state, taken)), (grads, felt) = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
+        trained, slots
+    )
+    rate = numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
+    transform = program.optimizer.transform({**numbers, "learning_rate": rate})
+    updates, opt = transform.update(grads, carry.optimizer, trained)
+    updates = _by_group(program, numbers, updates)
+    params = {**carry.params, **optax.apply_updates(trained, updates)}
+    bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(loss), carry.step, carry.bad)
+    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, bad)
+    if not measure:
+        return new, None
+    return new, Measured(
+        carry.step, loss, jnp.asarray(rate, jnp.float32), _stack(taken, program.watched), _stack(felt, program.watched),
+        _weights(program, carry.params, grads, updates),
+    )  # fmt: skip
+
+
+def _by_group(program: Program, numbers, updates: Arrays) -> Arrays:
+    """Each group's updates times its own factor; all of these optimizers' updates are linear in the rate."""
+    if not program.groups:
+        return updates
+    groups = {path: program.group_of(path) for path in updates}
+    return {p: u if (g := groups[p]) is None else u * numbers[f"rate:{g}"] for p, u in updates.items()}
+
+
+def _stack(taken: Arrays, watched: tuple[str, ...]) -> jax.Array:
+    return jnp.stack([taken[path] for path in watched]) if watched else jnp.zeros((0, 5), jnp.float32)
+
+
+def _weights(program: Program, params: Arrays, grads: Arrays, updates: Arrays) -> jax.Array:
+    def mean_square(a):
+        return jnp.square(sample(a).astype(jnp.float32)).mean()
+
+    zero = jnp.zeros((), jnp.float32)
+    rows = [
+        jnp.stack(
+            [
+                mean_square(grads[path]) if path in grads else zero,
+                mean_square(updates[path]) if path in updates else zero,
+                mean_square(params[path]),
+            ]
+        )
+        for path in params
+    ]
+    return jnp.stack(rows) if rows else jnp.zeros((0, 3), jnp.float32)
+
+
+@partial(jax.jit, static_argnames=("program",), donate_argnames=("carry",))
+def run_chunk(program: Program, carry: Carry, data: Data, order, numbers, key, first, segments, count):
+    """Run `count` segments. segments: int32 [most, 2]: plain steps, then measured steps (0 or 1).
+
+    first: the step at which the epoch began.   Returns the carry, the measurements ([most, ...], row i of segment i),
+    and the exact sum of squares of each weight after the chunk.
+    """
+    step = partial(_step, program, data, order, numbers, key, first)
+
+    def shape_of_measured(carry):
+        return step(carry, measure=True)[1]
+
+    rows = jax.tree.map(
+        lambda s: jnp.zeros((segments.shape[0], *s.shape), s.dtype), jax.eval_shape(shape_of_measured, carry)
+    )
+
+    def plain(_, carry):
+        return step(carry, measure=False)[0]
+
+    def segment(i, both):
+        carry, rows = both
+        carry = jax.lax.fori_loop(0, segments[i, 0], plain, carry)
+
+        def measured(_, both):
+            carry, row = step(both[0], measure=True)
+            return carry, jax.tree.map(lambda all, one: all.at[i].set(one), both[1], row)
+
+        return jax.lax.fori_loop(0, segments[i, 1], measured, (carry, rows)) if program.watched else (carry, rows)
+
+    carry, rows = jax.lax.fori_loop(0, count, segment, (carry, rows))
+    return carry, rows, {path: jnp.square(value).sum() for path, value in carry.params.items()}
+
+
+@partial(jax.jit, static_argnames=("layer", "loss", "metric"))
+def evaluate_block(layer: Layer, loss: Loss, metric: Metric | None, params: Arrays, state: Any, x, y, weight):
+    """Additive sums over one block of rows: (loss, weight, the metric's sums). Rows of weight 0 do not count."""
+    outputs = Context(state=state).run(layer, nest(params), x)
+    losses = jnp.where(weight > 0, loss.per_example(outputs, y) * weight, 0)
+    sums = () if metric is None else metric.update(metric.zeros(), loss.apply_link(outputs), y, weight)
+    return losses.sum(), weight.sum(), sums
