@@ -190,10 +190,10 @@ class Session:
         source = self.dataset.source.removeprefix("builtin:")
         if source and Path(source).exists():
             source = str(Path(source).resolve())
-        described = msgspec.structs.replace(
-            recipe.data, source=source or None,
-            target=recipe.data.target or (list(self.dataset.target) if self.dataset.target and source else None),
-        )  # fmt: skip
+        target = recipe.data.target
+        if target is None and self.dataset.target and not self.dataset.source.startswith("builtin:"):
+            target = list(self.dataset.target) if source else None
+        described = msgspec.structs.replace(recipe.data, source=source or None, target=target)
         self.recipe = msgspec.structs.replace(
             recipe, data=described, name=recipe.name or self.dataset.name,
             reproducible=recipe.reproducible and bool(source),

@@ -97,17 +97,24 @@ def make(settings: dict[str, Any]) -> Recipe:
     >>> make({"source": "iris", "train.epochs": 5, "network": "mlp:8"}).train.epochs
     5
     """
-    data: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    top: dict[str, Any] = {}
-    for key, value in settings.items():
-        if value is None:
-            continue
-        if key == "name":
-            top["name"] = value
-            continue
-        section, name = _place(key)
-        data[section][name] = value
-    return from_dict({**top, **data})
+    return override(Recipe(), settings)
+
+
+def override(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+    """`recipe` with these flat words in place of its own. Epochs take the place of steps, and steps of epochs.
+
+    >>> override(make({"source": "iris", "steps": 100}), {"epochs": 5}).train.steps is None
+    True
+    """
+    data = to_dict(recipe)
+    given = {key: value for key, value in settings.items() if value is not None}
+    placed = {("", key) if key == "name" else _place(key): value for key, value in given.items()}
+    for one, other in (("epochs", "steps"), ("steps", "epochs")):
+        if ("train", one) in placed and ("train", other) not in placed:
+            data.get("train", {}).pop(other, None)
+    for (section, name), value in placed.items():
+        (data.setdefault(section, {}) if section else data)[name] = value
+    return from_dict(data)
 
 
 def _place(key: str) -> tuple[str, str]:

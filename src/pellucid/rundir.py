@@ -54,6 +54,18 @@ class RunDir:
             raise RunError("the run has no result yet", where=self.result, fix=f"pellucid train --resume {self.path}")
         return read_json(self.result)
 
+    @property
+    def running(self) -> bool:
+        """Whether a process is writing this run now. A lock file that a killed process left behind does not count."""
+        if not self.lock.is_file():
+            return False
+        with suppress(OSError), open(self.lock, "a+b") as file:
+            try:
+                _lock(file)
+            except OSError:
+                return True
+        return False
+
     def requests(self) -> set[str]:
         """What another process asks of the run: "stop", "save". Read once: the file is taken away."""
         if not self.control.exists():

@@ -71,15 +71,18 @@ class Spec:
         if isinstance(value, Mapping):
             return cls.from_json(value)
         raise SettingError(
-            f"this is no {cls.family}", expected=f"a {cls.family}, or its name", got=f"{value!r} ({type(value).__name__})"
+            f"this is no {cls.family}",
+            expected=f"a {cls.family}, or its name",
+            got=f"{value!r} ({type(value).__name__})",
         )
 
     @classmethod
     def find(cls, name: str) -> type[Self]:
-        """The registered class of this name."""
-        found = cls.registry.get(name.strip().lower().replace("-", "_"))
+        """The registered class of this name; asked of a class within a family, only what is of that class."""
+        choices = {key: found for key, found in cls.registry.items() if issubclass(found, cls)}
+        found = choices.get(name.strip().lower().replace("-", "_"))
         if found is None:
-            raise SettingError(f"there is no {cls.family} {name!r}", fix=nearest(name, cls.registry))
+            raise SettingError(f"there is no {cls.family} {name!r}", fix=nearest(name, choices))
         return typing.cast(type[Self], found)
 
     @classmethod
@@ -93,8 +96,12 @@ class Spec:
             key, sign, value = part.partition("=")
             if not sign:
                 if place >= len(fields):
-                    raise SettingError(f"too many settings in {text!r}", expected=f"at most {', '.join(fields) or 'none'}")
+                    raise SettingError(
+                        f"too many settings in {text!r}", expected=f"at most {', '.join(fields) or 'none'}"
+                    )
                 key, value = fields[place], part
+            if key.strip() in settings:
+                raise SettingError(f"{key.strip()!r} is set twice in {text!r}", fix="give it once")
             settings[key.strip()] = value.strip()
         return found.make(settings)
 
@@ -111,7 +118,9 @@ class Spec:
             if f.name not in settings and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         ]
         if missing:
-            raise SettingError(f"{cls.family} {cls.name!r} lacks {', '.join(missing)}", fix=f"{cls.name}:{missing[0]}=...")
+            raise SettingError(
+                f"{cls.family} {cls.name!r} lacks {', '.join(missing)}", fix=f"{cls.name}:{missing[0]}=..."
+            )
         return cls(**settings)
 
     @classmethod
@@ -169,11 +178,18 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal:
         if value in args:
             return value
-        raise SettingError("a setting has an unknown value", where=where, got=repr(value), fix=nearest(str(value), args))
+        raise SettingError(
+            "a setting has an unknown value", where=where, got=repr(value), fix=nearest(str(value), args)
+        )
     if origin is tuple:
         return _coerce_tuple(value, args, hint, where)
     if isinstance(hint, type) and issubclass(hint, Spec):
-        return hint.of(value)
+        try:
+            return hint.of(value)
+        except SettingError as error:
+            if error.parts["where"] is None:
+                error.parts["where"] = where
+            raise
     number = _number(value, hint)
     if number is not None:
         return number
@@ -187,13 +203,22 @@ def _number(value: Any, hint: Any) -> int | float | bool | None:
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if hint is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         return value if isinstance(value, bool) else words.get(value.lower()) if isinstance(value, str) else None
     if hint not in (int, float) or isinstance(value, bool):
         return None
     if isinstance(value, str):
         try:
-            value = float(value)
+            value = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", value) else float(value)  # a float rounds large seeds
         except ValueError:
             return None
     if not isinstance(value, int | float) or math.isnan(value):

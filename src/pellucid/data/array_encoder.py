@@ -18,8 +18,9 @@ from pellucid.errors import DataError
 class ArrayEncoder:
     """`given` is the shape that arrives, without the batch axis; `uint8` stays, all else becomes float32.
 
-    For `[n, d]`: columns `flagged` had gaps in training; they are filled with the medians, `fill` (of all columns, where
-    the set has gaps at all), and each gets a column of 0 and 1 behind the rest. `offset` and `unit` bring columns that float32 could not hold into its reach.
+    For `[n, d]`: columns `flagged` had gaps in training; they are filled with the medians, `fill` (of all columns,
+    where the set has gaps at all), and each gets a column of 0 and 1 behind the rest. `offset` and `unit` bring columns
+    that float32 could not hold into its reach.
     """
 
     given: tuple[int, ...]
@@ -133,7 +134,8 @@ class ArrayEncoder:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ArrayEncoder:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
+        return cls(**fields)
 
 
 def _as_uint8(x: np.ndarray, where: str) -> np.ndarray:
@@ -157,7 +159,10 @@ def _refuse_gaps(x: np.ndarray, where: str, problem: str) -> None:
             place = np.argwhere(bad)[0]
             place[0] += start
             raise DataError(
-                problem, where=f"{where}, at {tuple(int(i) for i in place)}", expected="finite numbers", got=x[tuple(place)]
+                problem,
+                where=f"{where}, at {tuple(int(i) for i in place)}",
+                expected="finite numbers",
+                got=x[tuple(place)],
             )
 
 

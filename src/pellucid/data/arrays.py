@@ -121,8 +121,12 @@ def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
     Keys: `x` and `y` (or `X`, `Y`), alone or ended by `_train`, `_val`/`_valid`/`_validation`, `_test`;
     and `weight`, `group`, `time` in the same manner. Object arrays raise `DataError`: nothing is ever unpickled.
     """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise DataError("the file is no .npz archive", where=path, expected="what np.savez wrote", got="other bytes")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, for np.load leaves a file open that it cannot read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             keys = {key.lower(): key for key in archive.files}
             parts: dict[str, dict[str, np.ndarray]] = {}
             for part, suffixes in NPZ_PARTS.items():
@@ -136,10 +140,6 @@ def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
                     parts[part] = found
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError("the .npz file cannot be read", where=path, expected="what np.savez wrote", got=error) from None
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError("the file is no .npz archive", where=path, expected="what np.savez wrote", got=error) from None
     if "" not in parts:
         raise DataError(
             "the .npz file has no features",
@@ -156,9 +156,7 @@ def _member(archive: Any, key: str, path: Path) -> np.ndarray:
         return archive[key]
     except ValueError as error:
         if "allow_pickle" not in str(error):
-            raise DataError(
-                "an array in the .npz file is damaged", where=f"{path}, key {key!r}", got=error
-            ) from None
+            raise DataError("an array in the .npz file is damaged", where=f"{path}, key {key!r}", got=error) from None
         raise DataError(
             "the .npz file holds Python objects, which could run code when opened",
             where=f"{path}, key {key!r}",

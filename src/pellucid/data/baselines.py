@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,172 @@ from pellucid.data.prepare import Part, Prepared
 MOST_ROWS, MOST_ROWS_WIDE, WIDE = 10_000, 5_000, 200
 MOST_SCORED = 20_000
 CHUNK = 4_096
+TREES = 200  # in all: shared out among the classes, for each class needs a tree of its own in each round
+
+Predict = Callable[[np.ndarray], np.ndarray]  # [n, d] -> class indices [n], or numbers, 0 and 1 [n, k]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that a baseline learns from: a standardised matrix, targets (`[n]` classes or `[n, k]`), weights."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
 
 
 def baselines(prepared: Prepared, seed: int = 0) -> list[dict[str, Any]]:
     """Scores of simple models from scikit-learn on the same split, as a list of dicts.
 
     Each has `name` ("majority" or "mean", "linear", "boosted trees"), `metric` ("accuracy" or "r2"), `validation` and
-    `test` (None where there is no such part or nothing could be fitted), and `note` (what was cut to keep it cheap).
+    `test` (None where there is no such part or nothing could be fitted), and `note` (what was left out, or "").
     At most 10,000 training rows are used (5,000 past 200 features); trees only for tables of up to 200 features.
-    It may run in a thread: no global state is touched.
+    Targets of several kinds have no baseline. It may run in a thread: it changes no global state.
 
     >>> from pellucid.data.load import load
     >>> from pellucid.data.prepare import prepare
     >>> [(b["name"], b["test"] > 0.3) for b in baselines(prepare(load("iris")))]
     [('majority', True), ('linear', True), ('boosted trees', True)]
     """
-    return []
+    loss, table = prepared.targets.loss, prepared.train.x.ndim == 2
+    if loss == "joint":
+        return [_row("majority", prepared, None, "targets of several kinds have no common score")]
+    rows, note = _sample(prepared, seed)
+    numbers = loss == "mean_squared_error"
+    fits: list[tuple[str, Callable[[Rows, int], Predict]]] = [
+        ("mean" if numbers else "majority", _constant),
+        ("linear", _linear_numbers if numbers else _each_column(_linear_classes)),
+    ]
+    if table and rows.x.shape[1] <= WIDE:
+        fits.append(("boosted trees", _each_column(_trees_numbers if numbers else _trees_classes)))
+    found = []
+    for name, fit in fits:
+        try:
+            found.append(_row(name, prepared, fit(rows, seed), note))
+        except Exception as error:  # a baseline is a courtesy: it must never end a run
+            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            found.append(_row(name, prepared, None, f"could not be fitted: {problem}"))
+    return found
+
+
+def _row(name: str, prepared: Prepared, predict: Predict | None, note: str) -> dict[str, Any]:
+    metric = prepared.targets.metric
+    scores: dict[str, float | None] = {"validation": None, "test": None}
+    for part, rows in (("validation", prepared.validation), ("test", prepared.test)):
+        if predict is not None and rows is not None:
+            scores[part] = _score(predict, prepared, rows, metric)
+    return {"name": name, "metric": metric, **scores, "note": note}
+
+
+def _sample(prepared: Prepared, seed: int) -> tuple[Rows, str]:
+    part = prepared.train
+    width = int(np.prod(part.x.shape[1:]))
+    most = MOST_ROWS_WIDE if width > WIDE else MOST_ROWS
+    picked, note = np.arange(len(part.x)), ""
+    if len(picked) > most:
+        chosen = np.random.Generator(np.random.Philox(seed)).choice(len(part.x), most, replace=False)
+        picked, note = np.sort(chosen), f"on {most:,} of {len(part.x):,} training rows"
+    y = part.y[picked]
+    weight = None if part.weight is None else part.weight[picked].astype(np.float64)
+    return Rows(_matrix(prepared, part.x[picked]), y, weight), note
+
+
+def _matrix(prepared: Prepared, x: np.ndarray) -> np.ndarray:
+    """Standardised as the network's input layer does it, one row of numbers for each example: [n, ...] -> [n, d]."""
+    f = prepared.features
+    z = ((x - f.mean) / f.scale).reshape(len(x), -1)
+    return z.astype(np.float32) if z.shape[1] > WIDE else z
+
+
+def _score(predict: Predict, prepared: Prepared, part: Part, metric: str) -> float:
+    thin = slice(None, None, -(-len(part.x) // MOST_SCORED))  # every so manieth row of a very long part
+    x, y = part.x[thin], part.y[thin]
+    guess = np.concatenate([predict(_matrix(prepared, x[i : i + CHUNK])) for i in range(0, len(x), CHUNK)])
+    weight = np.ones(len(y)) if part.weight is None else part.weight[thin].astype(np.float64)
+    if not weight.any():
+        return float("nan")
+    if metric == "accuracy":
+        right = (guess == y).reshape(len(y), -1).mean(axis=1)
+        return float(np.average(right, weights=weight))
+    y, guess = y.reshape(len(y), -1).astype(np.float64), guess.reshape(len(y), -1)
+    centre = np.average(y, axis=0, weights=weight)
+    left = (weight[:, None] * (y - guess) ** 2).sum(axis=0)
+    spread = (weight[:, None] * (y - centre) ** 2).sum(axis=0)
+    flat = spread <= 1e-12 * (weight[:, None] * y**2).sum(axis=0)  # a constant column: met exactly or not
+    return float(np.where(flat, left == 0, 1 - left / np.where(flat, 1, spread)).mean())
+
+
+def _constant(rows: Rows, seed: int) -> Predict:
+    """The commonest class (of each column), or the mean."""
+    weight = np.ones(len(rows.y)) if rows.weight is None else rows.weight
+    if rows.y.ndim == 1:
+        guess = np.asarray(np.bincount(rows.y, weight).argmax())
+    else:
+        guess = np.average(rows.y, axis=0, weights=weight)
+        if set(np.unique(rows.y)) <= {0.0, 1.0}:
+            guess = (guess > 0.5).astype(np.float64)
+    return lambda x: np.broadcast_to(guess, (len(x), *guess.shape))
+
+
+def _linear_numbers(rows: Rows, seed: int) -> Predict:
+    from sklearn.linear_model import Ridge
+
+    model = Ridge().fit(rows.x, rows.y, sample_weight=rows.weight)
+    return lambda x: model.predict(x).reshape(len(x), -1)
+
+
+def _linear_classes(rows: Rows, seed: int) -> Predict:
+    from sklearn.linear_model import LogisticRegression
+
+    # The iterations are never used up at these tolerances, so no convergence warning has to be silenced:
+    # silencing would touch the warning filters of every thread.
+    tolerance = 1e-2 if rows.x.shape[1] > WIDE else 1e-3
+    model = LogisticRegression(max_iter=5_000, tol=tolerance).fit(rows.x, rows.y, sample_weight=rows.weight)
+    return model.predict
+
+
+def _trees_classes(rows: Rows, seed: int) -> Predict:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    classes = len(np.unique(rows.y))
+    rounds = int(np.clip(TREES // (classes if classes > 2 else 1), 5, 100))
+    return _trees(HistGradientBoostingClassifier, rounds, rows, seed)
+
+
+def _trees_numbers(rows: Rows, seed: int) -> Predict:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return _trees(HistGradientBoostingRegressor, 100, rows, seed)
+
+
+def _trees(model: Any, rounds: int, rows: Rows, seed: int) -> Predict:
+    from threadpoolctl import threadpool_limits
+
+    rate = 0.1 if rounds == 100 else 0.2
+    # One OpenMP thread (this thread's own setting): beside a compiling JAX, waiting threads cost a hundredfold.
+    with threadpool_limits(1, user_api="openmp"):
+        trees = model(max_iter=rounds, learning_rate=rate, early_stopping=False, random_state=seed)
+        trees.fit(rows.x, rows.y, sample_weight=rows.weight)
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1, user_api="openmp"):
+            return trees.predict(x)
+
+    return predict
+
+
+def _each_column(fit: Callable[[Rows, int], Predict]) -> Callable[[Rows, int], Predict]:
+    """A model that knows one target only, fitted for each of several."""
+
+    def fit_all(rows: Rows, seed: int) -> Predict:
+        if rows.y.ndim == 1:
+            return fit(rows, seed)
+        models = []
+        for column in rows.y.T:
+            one = Rows(rows.x, column, rows.weight)
+            models.append(
+                fit(one, seed) if np.ptp(column) > 0 else _constant(Rows(rows.x, column[:, None], None), seed)
+            )
+        return lambda x: np.stack([m(x).reshape(len(x)) for m in models], axis=1)
+
+    return fit_all

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,9 @@ DATE_PARTS = ("year", "month", "day", "weekday", "hour", "minute", "second")
 
 class ColumnEncoder(Protocol):
     kind: ClassVar[str]
-    name: str
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def outputs(self) -> tuple[str, ...]: ...
@@ -214,12 +216,12 @@ class DateColumn:
 KINDS: dict[str, Any] = {c.kind: c for c in (NumberColumn, BooleanColumn, CategoryColumn, DateColumn)}
 
 
-def column_to_json(column: Any) -> dict[str, Any]:
-    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(column).items()}
+def column_to_json(column: ColumnEncoder) -> dict[str, Any]:
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(cast(Any, column)).items()}
     return {"kind": column.kind, **fields}
 
 
-def column_from_json(data: dict[str, Any]) -> Any:
+def column_from_json(data: dict[str, Any]) -> ColumnEncoder:
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
     return KINDS[data["kind"]](**fields)
 

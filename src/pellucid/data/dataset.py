@@ -165,7 +165,6 @@ def _weights(weight: np.ndarray) -> np.ndarray:
 
 def _check_names(data: Dataset) -> None:
     if data.feature_names is not None and not is_table(data.x) and data.x.ndim == 2:
-
         different(data.feature_names, f"feature_names of {data.name!r}")
         if len(data.feature_names) != data.x.shape[1]:
             raise DataError(

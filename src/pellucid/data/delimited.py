@@ -32,13 +32,11 @@ MAGIC = {
 
 def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
     """A CSV or TSV file, every column still text, with notes on what was done about oddities."""
-    text = decoded(path)
+    text = utf8(path)
     header, separator = _header(text, path)
     notes: list[str] = []
     try:
-        table = pl.read_csv(
-            text.encode(), separator=separator, infer_schema=False, has_header=True, raise_if_empty=False
-        )
+        table = pl.read_csv(text, separator=separator, infer_schema=False, has_header=True, raise_if_empty=False)
     except pl.exceptions.PolarsError as error:
         _check_rows(text, separator, len(header), path)
         problem = str(error).splitlines()[0]
@@ -52,7 +50,8 @@ def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
     if table.height and table[header[-1]].null_count():  # a row cut short leaves its last field empty
         _check_rows(text, separator, len(header), path)
     if table.width > 1:
-        empty = table.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        blank = pl.col(header[0]).str.strip_chars().fill_null("") == ""
+        empty = table.select(pl.all_horizontal(blank, *(pl.col(name).is_null() for name in header[1:]))).to_series()
         if empty.any():
             table = table.filter(~empty)
             notes.append(f"{int(empty.sum()):,} empty lines were left out")
@@ -68,8 +67,8 @@ def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
     return table, notes
 
 
-def decoded(path: Path) -> str:
-    """The text of a file (gzipped or not); `DataError` where it is empty, binary, or not UTF-8."""
+def utf8(path: Path) -> bytes:
+    """The text of a file (gzipped or not) in UTF-8; `DataError` where it is empty, binary, or in another encoding."""
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -83,8 +82,8 @@ def decoded(path: Path) -> str:
     _refuse_binary(raw, path)
     try:
         if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return raw.decode("utf-16")
-        return raw.decode("utf-8-sig")
+            return raw.decode("utf-16").encode()
+        raw.decode()
     except UnicodeDecodeError as error:
         raise DataError(
             "the file is not UTF-8 text",
@@ -93,6 +92,7 @@ def decoded(path: Path) -> str:
             got=f"byte 0x{raw[error.start]:02x}",
             fix="save the file as UTF-8 (in Excel: 'CSV UTF-8')",
         ) from None
+    return raw.removeprefix(b"\xef\xbb\xbf")
 
 
 def _refuse_binary(raw: bytes, path: Path) -> None:
@@ -110,21 +110,21 @@ def _refuse_binary(raw: bytes, path: Path) -> None:
         )
 
 
-def _header(text: str, path: Path) -> tuple[list[str], str]:
+def _header(text: bytes, path: Path) -> tuple[list[str], str]:
     """The column names and the separator, judged by the first line that is not blank."""
-    line = next(line for line in io.StringIO(text) if line.strip())
+    line = next(line for line in _lines(text) if line.strip())
     separator = "\t" if ".tsv" in path.suffixes or ".tab" in path.suffixes else ","
     if separator not in line:
         separator = max(SEPARATORS, key=line.count) if any(s in line for s in SEPARATORS) else separator
-    names = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=separator))]
+    names = [name.strip() for name in next(csv.reader(_lines(text.lstrip(b"\r\n")), delimiter=separator))]
     names = [name or f"column {i + 1}" for i, name in enumerate(names)]
     different(names, f"{path}, line 1")
     return names, separator
 
 
-def _check_rows(text: str, separator: str, width: int, path: Path) -> None:
+def _check_rows(text: bytes, separator: str, width: int, path: Path) -> None:
     """Raise `DataError` at the first row that has another number of fields than the header."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    reader = csv.reader(_lines(text), delimiter=separator)
     try:
         for row in reader:
             if len(row) != width and any(field.strip() for field in row):
@@ -137,6 +137,10 @@ def _check_rows(text: str, separator: str, width: int, path: Path) -> None:
                 )
     except csv.Error as error:
         raise DataError("the table cannot be read", where=f"{path}, line {reader.line_num}", got=error) from None
+
+
+def _lines(text: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text), encoding="utf-8", newline="")
 
 
 def _is_number(text: str) -> bool:

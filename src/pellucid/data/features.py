@@ -89,18 +89,20 @@ class Features:
 
     def _raw(self, x: Any, where: str) -> Any:
         """A table for a table encoder, an array for an array encoder; named columns can stand in for an array."""
-        wants_table = not isinstance(self.encoder, ArrayEncoder)
+        encoder = self.encoder
         if frame_like(x) or isinstance(x, dict):
             from pellucid.data.frames import as_table
 
             table = as_table(x, where)
-            return table if wants_table else _array_from(table, self.encoder.given_names, self.encoder.width, where)
-        if wants_table:
+            if not isinstance(encoder, ArrayEncoder):
+                return table
+            return _array_from(table, encoder.given_names, encoder.width, where)
+        if not isinstance(encoder, ArrayEncoder):
             raise DataError(
                 "the network was trained on a table",
                 where=where,
-                expected=f"a table with the columns {', '.join(self.encoder.inputs[:8])}"
-                + (", ..." if len(self.encoder.inputs) > 8 else ""),
+                expected=f"a table with the columns {', '.join(encoder.inputs[:8])}"
+                + (", ..." if len(encoder.inputs) > 8 else ""),
                 got=f"an array of shape {np.shape(x)}",
                 fix="give a pandas, polars or Arrow table, or a file",
             )
@@ -129,9 +131,7 @@ class Features:
 
                 encoder = TableEncoder.from_json(data["encoder"])
             mean, scale = np.array(data["mean"], np.float64), np.array(data["scale"], np.float64)
-            return cls(
-                encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale
-            )
+            return cls(encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale)
         except (KeyError, TypeError) as error:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
 

@@ -36,16 +36,8 @@ def column_values(values: Any) -> np.ndarray:
     """One column of a table as NumPy; text and gaps as objects, with None for what is missing."""
     if hasattr(values, "to_frame") and type(values).__module__.split(".")[0] == "pandas":
         values = _pandas_series("values", values)
-    table = values if isinstance(values, pl.DataFrame) else None
-    if table is None and not isinstance(values, pl.Series):
-        root = type(values).__module__.split(".")[0]
-        if root == "pandas":
-            table = as_table(values)
-        else:
-            arrow: Any = pl.from_arrow(values)
-            table, values = (arrow, values) if isinstance(arrow, pl.DataFrame) else (None, arrow)
-    if table is not None:
-        return np.column_stack([series_values(s) for s in table.get_columns()])
+    elif not isinstance(values, pl.Series):
+        values = pl.Series("values", values)  # an Arrow array
     return series_values(values)
 
 
@@ -79,7 +71,7 @@ def _from_pandas(frame: Any, where: str) -> pl.DataFrame:
 def _pandas_series(name: str, column: Any, where: str = "the table") -> pl.Series:
     kind = getattr(column.dtype, "kind", "O")
     if isinstance(column.dtype, np.dtype) and kind in "biuf":
-        return pl.Series(name, column.to_numpy())
+        return pl.Series(name, column.to_numpy(), nan_to_null=True)  # pandas writes gaps as NaN
     if isinstance(column.dtype, np.dtype) and kind in "Mm":
         return pl.Series(name, column.to_numpy().astype(f"{kind}8[us]"))
     missing = column.isna().to_numpy()

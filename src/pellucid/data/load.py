@@ -6,19 +6,15 @@ import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from pellucid.data.builtin import BUILTIN, builtin
 from pellucid.data.dataset import Dataset, frame_like
 from pellucid.data.idx import find_idx, read_idx, read_idx_folder
-from pellucid.errors import DataError, SettingError, nearest
+from pellucid.errors import DataError, SettingError
 
-if TYPE_CHECKING:
-    import polars as pl
-
-TARGET_NAMES = ("target", "label", "labels", "class", "y", "species", "outcome", "output")
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
 KINDS = "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), an .npz file, or a folder of IDX files"
 
@@ -78,6 +74,7 @@ def _load(source: Any, target: Any, columns: dict[str, Any], part: str | None = 
         return _with_columns(_from_pair(*source, name=part or "data"), columns)
     if isinstance(source, dict) or frame_like(source):
         from pellucid.data.frames import as_table
+        from pellucid.data.from_table import from_table
 
         return from_table(as_table(source), target, columns, name=part or "table")
     if target is False or hasattr(source, "shape"):
@@ -106,6 +103,7 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=path, expected="data", got="0 bytes")
     if suffix in TABLES:
+        from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
 
         table, notes = read_table(path)
@@ -117,7 +115,9 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
     if "ubyte" in path.name or suffix == ".idx":
         if target is False:
             return Dataset(read_idx(path), name=name, source=str(path))
-        raise DataError("one IDX file holds images or labels, not both", where=path, fix=f"give its folder: {path.parent}")
+        raise DataError(
+            "one IDX file holds images or labels, not both", where=path, fix=f"give its folder: {path.parent}"
+        )
     raise DataError(
         "the kind of file is not known",
         where=path,
@@ -136,7 +136,8 @@ def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any]) 
             "the folder holds no data that can be read",
             where=path,
             expected="IDX files such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz",
-            got=", ".join(inside[:6]) + (f", ... ({len(inside)} in all)" if len(inside) > 6 else "") or "an empty folder",
+            got=", ".join(inside[:6]) + (f", ... ({len(inside)} in all)" if len(inside) > 6 else "")
+            or "an empty folder",
             fix="to read a table, give the file itself",
         )
     return _from_parts(read_idx_folder(path), path.resolve().name, path, target, columns)
@@ -145,115 +146,23 @@ def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any]) 
 def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, target: Any, columns: dict) -> Dataset:
     """A set whose file brings its parts: {"": {"x", "y"}, "test": {"x", "y"}}."""
     made = {}
+    names = ("label",) if path.is_dir() else ("y",)
     for part, fields in parts.items():
         if "y" not in fields and target is not False:
             raise DataError(
                 "the features have no targets", where=path, expected="y beside x", got=", ".join(fields),
                 fix="to predict, give the features to `pellucid predict`",
             )  # fmt: skip
-        fields = {k: v for k, v in fields.items() if k in ("x", "y")} | {
+        fields: dict[str, Any] = {k: v for k, v in fields.items() if k in ("x", "y")} | {
             k: fields[v if isinstance(v, str) else k]
             for k, v in columns.items()
             if (v if isinstance(v, str) else k) in fields and (v is not None or k == "weight")
         }
-        made[part] = Dataset(name=part or name, source=str(path), **fields)
+        made[part] = Dataset(fields.pop("x"), fields.pop("y", None), name=part or name, source=str(path), target=names, **fields)
     data = replace(made[""], validation=made.get("validation"), test=made.get("test"))
     if target not in (None, False):
         _refuse_target(target, data)
     return _with_columns(data, {k: v for k, v in columns.items() if not isinstance(v, str) or v not in parts[""]})
-
-
-def from_table(
-    table: pl.DataFrame,
-    target: Any,
-    columns: dict[str, Any],
-    *,
-    name: str = "table",
-    source: str = "",
-    notes: Any = (),
-) -> Dataset:
-    """A `Dataset` from a table: the target, group and weight columns are taken out, the rest are features."""
-    from pellucid.data.frames import series_values
-
-    where = source or name
-    notes = list(notes)
-    targets = _target_columns(table, target, where, notes, [c for c in columns.values() if isinstance(c, str)])
-    taken = list(targets)
-    vectors = {}
-    for role, given in columns.items():
-        if isinstance(given, str):
-            _require(table, given, role, where)
-            if given in targets:
-                raise DataError(f"column {given!r} is the target and the {role} at once", where=where)
-            vectors[role] = _role_values(table[given], role, where)
-            taken.append(given)
-            notes.append(f"column {given!r} is the {role} and no feature")
-        elif given is not None:
-            vectors[role] = given
-    x = table.drop(taken)
-    if not x.width:
-        raise DataError("no feature is left", where=where, expected="a column besides the target", got=table.columns)
-    y = None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
-    return Dataset(
-        x,
-        y,
-        name=name,
-        source=source,
-        feature_names=tuple(x.columns),
-        notes=tuple(notes),
-        target=tuple(targets) or None,
-        **vectors,
-    )
-
-
-def _role_values(series: pl.Series, role: str, where: str) -> np.ndarray:
-    import polars as pl
-
-    if series.null_count():
-        row = int(series.is_null().arg_max() or 0)
-        raise DataError(
-            f"the {role} column has gaps",
-            where=f"{where}, column {series.name!r}, row {row + 1:,}",
-            expected="a value in each row",
-            got=f"{series.null_count():,} missing",
-        )
-    if role == "weight" and not series.dtype.is_numeric():
-        raise DataError(
-            "the weight column holds no numbers", where=f"{where}, column {series.name!r}", got=str(series.dtype)
-        )
-    if role == "time" and series.dtype.is_temporal():
-        series = series.to_physical()
-    return series.cast(pl.String).to_numpy() if series.dtype == pl.String else series.to_numpy()
-
-
-def _target_columns(table: pl.DataFrame, target: Any, where: str, notes: list[str], taken: list[str]) -> list[str]:
-    if target is False:
-        return []
-    if target is not None:
-        targets = [target] if isinstance(target, str) else list(target)
-        for column in targets:
-            _require(table, column, "target", where)
-        if len(set(targets)) < len(targets):
-            raise DataError("a target is named twice", where=where, got=", ".join(targets))
-        return targets
-    free = [c for c in table.columns if c not in taken]
-    lower = {c.lower(): c for c in free}
-    found = next((lower[n] for n in TARGET_NAMES if n in lower), None) or (free[-1] if free else None)
-    if found is None:
-        raise DataError("no column is left to be the target", where=where, got=table.columns)
-    notes.append(f"no target was named: column {found!r} was taken")
-    return [found]
-
-
-def _require(table: pl.DataFrame, column: str, role: str, where: str) -> None:
-    if column not in table.columns:
-        raise DataError(
-            f"there is no column {column!r}",
-            where=f"{where} ({role})",
-            expected="a column of the table",
-            got=repr(column),
-            fix=nearest(column, table.columns),
-        )
 
 
 def _with_columns(data: Dataset, columns: dict[str, Any]) -> Dataset:
@@ -272,7 +181,7 @@ def _with_columns(data: Dataset, columns: dict[str, Any]) -> Dataset:
 
 def _refuse_target(target: Any, data: Dataset) -> None:
     names = data.target or ()
-    if target not in (None, False) and (target if isinstance(target, tuple | list) else (target,)) != names:
+    if target not in (None, False) and tuple(target if isinstance(target, tuple | list) else (target,)) != tuple(names):
         raise SettingError(
             f"{data.name!r} brings its own target",
             where="target",

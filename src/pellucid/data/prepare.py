@@ -189,7 +189,9 @@ def _parts(
             notes.append("with folds the set's own validation and test parts are not used")
         rest, test = fold_rows(len(data), fold, seed=seed, **by)
         fractions = (_fraction(len(rest), split, 1, 0, split == DEFAULT), 0.0)
-        inner = split_rows(len(rest), fractions, seed=seed, **{k: None if v is None else v[rest] for k, v in by.items()})
+        inner = split_rows(
+            len(rest), fractions, seed=seed, **{k: None if v is None else v[rest] for k, v in by.items()}
+        )
         return Split(rest[inner.train], rest[inner.validation], test)
     if data.validation is not None and data.test is not None:
         return Split(whole, whole[:0], whole[:0])

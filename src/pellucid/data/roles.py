@@ -9,7 +9,9 @@ import re
 
 import polars as pl
 
-ID_NAME = re.compile(r"^(id|index|idx|row|nr|no|key|uuid|guid|unnamed.*|column \d+|row.?(id|number|nr)|.*[_ .-]id|.*[a-z]Id)$")
+ID_NAME = re.compile(
+    r"^(id|index|idx|row|nr|no|key|uuid|guid|unnamed.*|column \d+|row.?(id|number|nr)|.*[_ .-]id|.*[a-z]Id)$"
+)
 
 
 def column_roles(table: pl.DataFrame) -> tuple[dict[str, str], dict[str, str]]:

@@ -42,7 +42,7 @@ def split_rows(
 
     >>> s = split_rows(100, (0.2, 0.1), classes=np.arange(100) % 4)
     >>> len(s.train), len(s.validation), len(s.test)
-    (68, 20, 12)
+    (70, 20, 10)
     """
     parts = 1 + sum(f > 0 for f in fractions)
     if rows < parts:
@@ -64,13 +64,15 @@ def split_rows(
 def in_time_order(time: np.ndarray, fractions: tuple[float, float]) -> Split:
     """The oldest rows train, then come validation and test. Rows of one moment stay together where that is possible."""
     order = np.argsort(time, kind="stable")
-    n = len(order)
-    first_test = n - _count(n, fractions[1])
-    first_validation = first_test - _count(n, fractions[0])
-    first_test = _same_moment(time[order], first_test, n if fractions[1] else n + 1)
-    first_validation = _same_moment(time[order], first_validation, first_test if fractions[0] else n + 1)
-    first_validation = min(first_validation, first_test)
-    return Split(order[:first_validation], order[first_validation:first_test], order[first_test:])
+    ordered, n = time[order], len(order)
+    validation, test = _count(n, fractions[0]), _count(n, fractions[1])
+    last = n - test  # where test begins
+    if test:
+        last = _change_of_moment(ordered, last, 1 + (validation > 0), n - 1)
+    first = max(last - validation, 1)  # where validation begins
+    if validation:
+        first = _change_of_moment(ordered, first, 1, last - 1)
+    return Split(order[:first], order[first:last], order[last:])
 
 
 def shuffled(rows: int, fractions: tuple[float, float], seed: int) -> Split:
@@ -124,7 +126,10 @@ def fold_rows(
         raise SettingError("the fold does not exist", where="fold", expected="k from 0 to K - 1, K from 2", got=fold)
     if folds + (time is not None) > rows:
         raise DataError(
-            "there are fewer rows than folds", where="fold", expected=f"at least {folds + (time is not None)} rows", got=rows
+            "there are fewer rows than folds",
+            where="fold",
+            expected=f"at least {folds + (time is not None)} rows",
+            got=rows,
         )
     if time is not None:
         blocks = np.array_split(np.argsort(time, kind="stable"), folds + 1)
@@ -143,7 +148,7 @@ def fold_rows(
 
 
 def assign_groups(group: np.ndarray, shares: np.ndarray, classes: np.ndarray | None, seed: int) -> np.ndarray:
-    """The part `[rows]` of each row: largest groups first, each to where it brings all shares closest to what is due."""
+    """The part `[rows]` of each row: largest groups first, each to where shares come closest to what is due."""
     _, codes = np.unique(group.astype(str) if group.dtype == object else group, return_inverse=True)
     groups = int(codes.max()) + 1
     open_parts = np.flatnonzero(shares > 0)
@@ -195,15 +200,13 @@ def _share(rows: int, fraction: float, part: int, owed: np.ndarray) -> int:
     return count
 
 
-def _same_moment(time: np.ndarray, cut: int, end: int) -> int:
-    """Move a cut to where the moment changes, unless that would empty the part on one side."""
-    if not 0 < cut < len(time):
-        return cut
-    later = int(np.searchsorted(time, time[cut - 1], side="right"))
-    if later < min(end, len(time)):
-        return later
-    earlier = int(np.searchsorted(time, time[cut - 1], side="left"))
-    return earlier if earlier > 0 else cut
+def _change_of_moment(ordered: np.ndarray, cut: int, lowest: int, highest: int) -> int:
+    """The cut, moved to where the moment changes if there is such a place that leaves no part empty."""
+    for side in ("right", "left"):
+        place = int(np.searchsorted(ordered, ordered[cut - 1], side=side))
+        if lowest <= place <= highest:
+            return place
+    return cut
 
 
 def _sorted(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:

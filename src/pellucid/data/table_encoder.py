@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pellucid.data.columns import KINDS, MOST_LEVELS, Say, column_from_json, column_to_json
+from pellucid.data.columns import KINDS, MOST_LEVELS, ColumnEncoder, Say, column_from_json, column_to_json
 from pellucid.data.roles import column_roles
 from pellucid.errors import DataError, nearest
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    columns: tuple[Any, ...]  # column encoders, see columns.py
+    columns: tuple[ColumnEncoder, ...]
     left_out: dict[str, str] = field(default_factory=dict)  # column: why
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pellucid.data.delimited import decoded, read_delimited
+from pellucid.data.delimited import read_delimited, utf8
 from pellucid.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
@@ -38,9 +38,8 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
         table, notes = _polars(pl.read_parquet, path, "a Parquet file"), []
     elif suffix in (".jsonl", ".ndjson"):
         table, notes = _read_json_lines(path), []
-        table = table.with_columns(
-            [_as_date(s, s.null_count()) or s for s in table.get_columns() if s.dtype == pl.String and _date_like(s)]
-        )
+        text = [s for s in table.get_columns() if s.dtype == pl.String and _date_like(s)]
+        table = table.with_columns([d for s in text if (d := _as_date(s, s.null_count())) is not None])
     else:
         table, notes = read_delimited(path)
         table, more = infer_types(table)
@@ -75,7 +74,10 @@ def _infer(series: pl.Series) -> tuple[pl.Series, str | None]:
         numbers = text.cast(dtype, strict=False)
         if numbers.null_count() == gaps:
             return numbers, None
-    if text.str.len_chars().max() in (4, 5) and text.str.to_lowercase().is_in(["true", "false"]).sum() == len(text) - gaps:
+    if (
+        text.str.len_chars().max() in (4, 5)
+        and text.str.to_lowercase().is_in(["true", "false"]).sum() == len(text) - gaps
+    ):
         return (text.str.to_lowercase() == "true").alias(series.name), None
     if _date_like(text):
         dates = _as_date(text, gaps)
@@ -111,30 +113,36 @@ def _date_like(text: pl.Series) -> bool:
 
 def _as_date(text: pl.Series, gaps: int) -> pl.Series | None:
     """The column as dates or times, if one format reads every value; months come first where both would do."""
-    for day in DATES:
-        dates = text.str.to_date(day, strict=False)
-        if dates.null_count() == gaps:
+    first = text.drop_nulls().head(1)
+    formats = [(day, None) for day in DATES] + [(d, f"{b}{c}") for d in DATES for c in CLOCKS for b in " T"]
+    for day, clock in formats:
+        for values in (first, text):  # one value tells quickly whether the format is worth a try
+            if clock is None:
+                dates = values.str.to_date(day, strict=False)
+            else:
+                dates = values.str.to_datetime(day + clock, strict=False, time_unit="us")
+            if dates.null_count() != (gaps if values is text else 0):
+                break
+        else:
             return dates
-        for clock in CLOCKS:
-            for between in (" ", "T"):
-                times = text.str.to_datetime(f"{day}{between}{clock}", strict=False, time_unit="us")
-                if times.null_count() == gaps:
-                    return times
     zoned = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us", time_zone="UTC")
     return zoned.dt.replace_time_zone(None) if zoned.null_count() == gaps else None
 
 
 def _read_json_lines(path: Path) -> pl.DataFrame:
-    text = decoded(path)
+    text = utf8(path)
     try:
-        return pl.read_ndjson(text.encode(), infer_schema_length=None)
+        return pl.read_ndjson(text, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            "the JSON lines cannot be read", where=_bad_json_line(text, path), expected="one object a line", got=_first(error)
+            "the JSON lines cannot be read",
+            where=_bad_json_line(text, path),
+            expected="one object a line",
+            got=_first(error),
         ) from None
 
 
-def _bad_json_line(text: str, path: Path) -> str:
+def _bad_json_line(text: bytes, path: Path) -> str:
     import json
 
     for number, line in enumerate(text.splitlines(), 1):

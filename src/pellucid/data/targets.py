@@ -6,14 +6,13 @@ One column of classes is encoded as `int32 [n]`; numbers as standardised `float3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from pellucid.data.arrays import to_numpy
-from pellucid.data.dataset import Dataset, is_table
+from pellucid.data.dataset import Dataset
+from pellucid.data.labels import column_kind, missing, plain, split_targets, target_values, tidy
 from pellucid.errors import DataError, nearest
 
 Label = str | int | float | bool
@@ -48,7 +47,7 @@ class TargetColumn:
         if self.kind == "number":
             return outputs[:, 0].astype(np.float64) * self.scale + self.mean
         if outputs.shape[1] == 1:  # one sigmoid output: the probability of the second class
-            picked = (outputs[:, 0] >= 0.5).astype(np.int64)
+            picked = (outputs[:, 0] > 0.5).astype(np.int64)
         else:
             picked = outputs.argmax(axis=1)
         return self.labels[picked]
@@ -76,7 +75,7 @@ class TargetColumn:
             unique, inverse = np.unique(values, return_inverse=True)
             found = unique.tolist()
         index = {label: i for i, label in enumerate(self.classes)}
-        native = [_plain(v) for v in found]
+        native = [plain(v) for v in found]
         unknown = [v for v in native if v not in index]
         if unknown:
             shown = ", ".join(repr(v) for v in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
@@ -96,8 +95,8 @@ class Targets:
     """What a set's targets are, fitted on the training part.
 
     `loss` and `metric` are the defaults that suit: one column of classes "cross_entropy" and "accuracy"; numbers
-    "mean_squared_error" and "r2"; several two-valued columns "binary_cross_entropy" and "accuracy"; mixtures "joint" and
-    "loss". `width` is the number of network outputs in all.
+    "mean_squared_error" and "r2"; several two-valued columns "binary_cross_entropy" and "accuracy"; mixtures "joint"
+    and "loss". `width` is the number of network outputs in all.
 
     >>> t = Targets.fit(Dataset([[0.0]] * 4, ["no", "yes", "no", "yes"]))
     >>> t.classes, t.encode(np.array(["yes", "no"])).tolist(), t.loss, t.width
@@ -208,89 +207,6 @@ class Targets:
             raise DataError("the saved targets cannot be read", where="targets", got=error) from None
 
 
-def target_values(data: Dataset) -> list[tuple[str, np.ndarray]]:
-    """The target columns by name, without the rows in which any of them is missing."""
-    raw = split_targets(data.y, data.target)
-    keep = ~np.logical_or.reduce([missing(values) for _, values in raw])
-    return [(name, tidy(values[keep])) for name, values in raw]
-
-
-def split_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, np.ndarray]]:
-    """Raw targets as named columns; "target", or "target 1", "target 2", where nothing names them."""
-    if not isinstance(y, np.ndarray) and hasattr(y, "columns"):
-        from pellucid.data.frames import as_table, series_values
-
-        table = as_table(y)
-        if names and set(names) <= set(table.columns):
-            table = table.select(names)
-        return [(s.name, series_values(s)) for s in table.get_columns()]
-    y = to_numpy(y)
-    if y.ndim == 1:
-        return [((names or ("target",))[0], y)]
-    labels = names if names and len(names) == y.shape[1] else [f"target {i + 1}" for i in range(y.shape[1])]
-    return [(name, y[:, i]) for i, name in enumerate(labels)]
-
-
-def missing(values: np.ndarray) -> np.ndarray:
-    """Where a raw target column has no value: None or NaN."""
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype == object:
-        return np.array([v is None or v != v for v in values.tolist()], dtype=bool)
-    return np.zeros(len(values), dtype=bool)
-
-
-def tidy(values: np.ndarray) -> np.ndarray:
-    """Objects that are all whole numbers, numbers or booleans as an array of that type; text stays objects."""
-    if values.dtype != object or not len(values):
-        return values
-    kinds = {type(v.item() if isinstance(v, np.generic) else v) for v in values.tolist()}
-    if kinds == {bool} or kinds == {int} or (kinds <= {int, float} and float in kinds):
-        return np.array(values.tolist())
-    return values
-
-
-def column_kind(values: np.ndarray, task: str | None, several: bool, where: str) -> str:
-    """ "class", "number" or "binary" (two values among several targets): what the values are, unless `task` says.
-
-    Text and booleans are classes; whole numbers are when they have at most 10 values, or at most 20 and fewer than 5 %
-    of the rows; other numbers are numbers.
-    """
-    if not len(values):
-        raise DataError("the target has no values", where=where, expected="a value in some rows", got="all missing")
-    if values.dtype.kind in "mMc" or (values.dtype == object and not _text(values)):
-        kinds = sorted({type(v).__name__ for v in values[:1000].tolist()})
-        raise DataError(
-            "this cannot be a target",
-            where=where,
-            expected="numbers, text, or true and false",
-            got=f"values of type {', '.join(kinds)}",
-        )
-    distinct = len(np.unique(values))
-    if task == "regression":
-        if values.dtype.kind not in "iuf":
-            raise DataError(
-                "a regression needs numbers as its target", where=where, expected="numbers",
-                got=f"{'text' if values.dtype == object else values.dtype}, such as {_plain(values[0])!r}",
-            )  # fmt: skip
-        number = True
-    elif task == "classification":
-        number = False
-    elif values.dtype.kind == "f":
-        number = True
-    else:
-        few = distinct <= 10 or (distinct <= 20 and distinct < 0.05 * len(values))
-        number = values.dtype.kind in "iu" and not few
-    if distinct == 1:
-        what = "the target has one value only" if number else "the target has one class only"
-        raise DataError(
-            f"{what}: there is nothing to learn", where=where, expected="at least two", got=repr(_plain(values[0]))
-        )
-    if number:
-        return "number"
-    return "binary" if several and distinct == 2 else "class"
-
-
 def _fit_column(
     name: str, kind: str, values: np.ndarray, start: int, data: Dataset, train: np.ndarray | None, where: str
 ) -> TargetColumn:
@@ -303,7 +219,7 @@ def _fit_column(
         centre = float(known.mean())
         scale = float((known - centre).std())
         return TargetColumn(name, kind, start, start + 1, mean=centre, scale=scale if scale > 0 else 1.0)
-    classes = tuple(_plain(v) for v in np.unique(values).tolist())
+    classes = tuple(plain(v) for v in np.unique(values).tolist())
     coded = False
     if data.class_names is not None and kind == "class":
         coded = values.dtype.kind in "iu"
@@ -319,20 +235,10 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
             "the target holds text where numbers were trained",
             where=f"{where}, {name!r}",
             expected="numbers",
-            got=repr(_plain(values[0])),
+            got=repr(plain(values[0])),
         )
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
         row = int(np.argmin(np.isfinite(numbers)))
         raise DataError("a target is infinite", where=f"{where}, {name!r}, row {row + 1:,}", got=numbers[row])
     return numbers
-
-
-def _text(values: np.ndarray) -> bool:
-    return values.dtype == object and all(isinstance(v, str) for v in values.tolist())
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own; a float label that is whole as an int, so that 1.0 and 1 are one class."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value

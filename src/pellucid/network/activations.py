@@ -114,14 +114,14 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     """f(x) = x Phi(x), Phi the distribution function of the standard normal. Range [-0.17, inf).
 
     Phi(x) = erfc(-x / sqrt 2) / 2, which keeps its digits where 1 + erf(x / sqrt 2) cancels;
-    with `approximate`, (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, as GPT-2 has it.
+    with `approximate`, (1 + tanh(u)) / 2 = sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3), as GPT-2 has it.
     Gradient: Phi(x) + x phi(x), phi(x) = e^(-x^2/2) / sqrt(2 pi). Hendrycks & Gimpel 2016.
 
     >>> [round(v, 4) for v in gelu(jnp.array([-1.0, 0.0, 1.0])).tolist()]
     [-0.1587, 0.0, 0.8413]
     """
     if approximate:
-        return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        return x * jax.nn.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
     return 0.5 * x * jax.lax.erfc(-x * math.sqrt(0.5))
 
 

@@ -13,11 +13,16 @@ from pellucid.errors import SettingError
 from pellucid.network.activations import ReLU, suited_initial
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Dropout, Flatten, Input, Output
-from pellucid.network.initial import Initializer
+from pellucid.network.initial import Initializer, LeCunNormal
 from pellucid.network.layer import Layer
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm, LayerNorm
 from pellucid.spec import Spec, register
+
+
+# An output layer that begins near zero begins at the loss of knowing nothing (ln of the number of classes, the variance
+# of the targets), and a small set is learned with less noise than from random guesses held with confidence.
+SMALL = LeCunNormal(gain=0.1)
 
 
 class Architecture(Spec, family="network"):
@@ -107,7 +112,7 @@ class MLP(Architecture):
             parts.append((f"{self.activation.name}{number}", self.activation))
             if self.dropout:
                 parts.append((f"dropout{number}", Dropout(self.dropout)))
-        return Sequential(*parts, ("output", Output()))
+        return Sequential(*parts, ("output", Output(initial=SMALL)))
 
 
 def find(text: str) -> Architecture:

@@ -56,7 +56,9 @@ def _check_names(kind: str, parts: Named) -> None:
         if times > 1:
             raise SettingError(f"two parts are both named {name!r}", where=kind, fix="give each a name of its own")
         if not name or "/" in name:
-            raise SettingError("a part's name cannot stand in a path", where=kind, expected="a text without '/'", got=name)
+            raise SettingError(
+                "a part's name cannot stand in a path", where=kind, expected="a text without '/'", got=name
+            )
 
 
 @layer

@@ -1,4 +1,4 @@
-"""The layers of a feed-forward network, from what arrives to what leaves: Input, Flatten, Dense, Dropout, Embed, Output."""
+"""The layers of a feed-forward network: Input, Flatten, Dense, Output, Dropout, Embed."""
 
 import dataclasses
 import math
@@ -112,7 +112,9 @@ class Output(Layer):
     def _dense(self) -> Dense:
         if self.width is None:
             raise NetworkError(
-                "the output layer has no width yet", where="Output()", fix="write Output(3), or let fit set it from the data"
+                "the output layer has no width yet",
+                where="Output()",
+                fix="write Output(3), or let fit set it from the data",
             )
         return Dense(self.width, initial=self.initial)
 
@@ -139,7 +141,7 @@ class Dropout(Layer):
     """While training, each number is set to 0 with probability `rate`, the others grow by 1 / (1 - rate).
 
     So the expected value stays, and evaluation is the identity. x: any shape -> y: the same. Needs a random key.
-    The rate is running state: changing it compiles nothing anew. It is exact to 2^-32. Srivastava et al. 2014.
+    The rate is running state: changing it compiles nothing anew. It is exact to 2^-24. Srivastava et al. 2014.
 
     >>> Dropout(0.5).apply({}, jnp.ones(3), None).tolist()  # evaluation
     [1.0, 1.0, 1.0]
@@ -158,8 +160,28 @@ class Dropout(Layer):
         if ctx is None or not ctx.train:
             return x
         keep = 1 - p["rate"]
-        mask = jax.random.bernoulli(ctx.random(), keep, x.shape)
-        return jnp.where(mask, x / keep, 0.0)
+        kept = cheap_uniform(ctx.random(), x.shape) < keep
+        return jnp.where(kept, x / jnp.maximum(keep, 1e-7), 0.0)
+
+
+def cheap_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """U[0, 1) in steps of 2^-24, float32: a hash of each place, keyed by two words drawn from `key`.
+
+    A dropout mask needs no more. `jax.random.uniform` computes 20 rounds of Threefry for each number, which made a
+    784-1024-10 training step on a CPU 20 % slower; this one is lost in the noise, and XLA fuses it into what uses it.
+    The hash is C. Wellons' `lowbias32` (2018), the second word mixed in half-way, so that two keys give no shifted
+    copies of one sequence.
+
+    >>> u = cheap_uniform(jax.random.key(0), (100, 1000))
+    >>> bool(abs(u.mean() - 1 / 2) < 0.003), bool(abs(u.var() - 1 / 12) < 0.001), bool((u < 1).all())
+    (True, True, True)
+    """
+    first, second = jax.random.bits(key, (2,), jnp.uint32)
+    h = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) * jnp.uint32(0x9E3779B9) + first
+    h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D) ^ second
+    h = (h ^ (h >> 15)) * jnp.uint32(0x846CA68B)
+    h = h ^ (h >> 16)
+    return (h >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 @layer

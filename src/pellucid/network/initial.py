@@ -151,10 +151,12 @@ class LeCunUniform(Initializer):
 
 @register("lecun_normal")
 class LeCunNormal(Initializer):
-    """N(0, 1 / fan_in). LeCun et al. 1998; the right one for SELU (Klambauer et al. 2017)."""
+    """N(0, gain^2 / fan_in). LeCun et al. 1998; the right one for SELU (Klambauer et al. 2017)."""
+
+    gain: float = 1.0
 
     def __call__(self, key, shape, dtype):
-        return _scaled(key, shape, dtype, 1 / max(fans(shape)[0], 1), uniform=False)
+        return self.gain * _scaled(key, shape, dtype, 1 / max(fans(shape)[0], 1), uniform=False)
 
 
 @register

@@ -39,7 +39,7 @@ layer = register
 
 @dataclass(frozen=True)
 class Param:
-    """One array that a layer owns. `trained=False` marks running state (a moving mean, a rate) that no gradient moves."""
+    """One array that a layer owns. `trained=False`: running state (a moving mean, a rate) that no gradient moves."""
 
     shape: tuple[int, ...]
     initial: Initializer | str = "zeros"
@@ -120,13 +120,16 @@ class Context:
 
     def update(self, **values: Any) -> None:
         """Set running state of the present layer (its `Param`s with `trained=False`)."""
+        self._refuse_foreign_trace("running state was set")
+        self.updates.setdefault(self.path, {}).update(values)
+
+    def _refuse_foreign_trace(self, what: str) -> None:
         if self.trace != get_opaque_trace_state():
             raise NetworkError(
-                "running state was set inside a raw JAX transformation, where the value would be lost",
+                f"{what} inside a raw JAX transformation, where the value would be lost",
                 where=self.path,
                 fix="use ctx.scan or ctx.remat in place of lax.scan or jax.checkpoint around layers",
             )
-        self.updates.setdefault(self.path, {}).update(values)
 
     def scan(self, body: Callable[["Context", Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
         """`lax.scan` over layers: `body(ctx, carry, x) -> (carry, y)`, each step with a key of its own.
@@ -140,6 +143,7 @@ class Context:
             inner = self._inner(None if self.key is None else jax.random.fold_in(self.key, index))
             out = body(inner, *(carry, x))
             inner._refuse_updates("ctx.scan")
+            self.previous = inner.previous
             return out[0], (out[1], inner.probes.taken if inner.probes else {})
 
         carry, (ys, taken) = jax.lax.scan(step, carry, (jnp.arange(length), xs))
@@ -154,9 +158,12 @@ class Context:
         def run(x):
             inner = self._inner(self.key)
             y = body(inner, x)
+            self.previous = inner.previous
             return y, inner.updates, inner.probes.taken if inner.probes else {}
 
         y, updates, taken = jax.checkpoint(run)(x)
+        if updates:
+            self._refuse_foreign_trace("running state was set")
         for path, values in updates.items():
             self.updates.setdefault(path, {}).update(values)
         if self.probes is not None:
@@ -216,6 +223,8 @@ class Context:
         if self.leaves is not None:
             self.leaves.append(Leaf(self.path, part, jax.tree.map(_shape_of, x), jax.tree.map(_shape_of, y)))
         if self.probes is not None and isinstance(y, jax.Array) and jnp.issubdtype(y.dtype, jnp.floating):
+            if self.path in self.probes.slots:
+                self._refuse_foreign_trace("a layer was measured")
             y = self.probes.tap(self.path, y)
         return y
 

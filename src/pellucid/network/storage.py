@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+import pellucid.network.architectures  # noqa: F401  (a file may name any layer: all must be registered)
 from pellucid import files
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError, PellucidError, RunError

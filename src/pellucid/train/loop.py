@@ -112,7 +112,7 @@ class Loop:
         self.sample = Part(train.x[few], train.y[few], None if train.weight is None else train.weight[few], few)
         self.every, self.chunk_steps = cadence(self.program, sum(int(a.size) for a in self.carry.params.values()))
         self.step = self.epoch = self.epoch_start = self.waited = 0
-        self.best, self.plateau, self.stopped = Best(), None, ""
+        self.best, self.plateau, self.stopped = Best(), settings.schedule.begin(), ""
         self._order: tuple[int, jax.Array] | None = None
 
     # -- running ------------------------------------------------------------------------------------------------

@@ -1,0 +1,174 @@
+"""How fast one epoch trains, beside PyTorch: the same work, data, batch size, dtype and optimizer.
+
+    python bench/speed.py                 # every row, every contender, 5 rounds, alternating; prints a table
+    python bench/speed.py --row mlp --rounds 3
+
+Each contender runs in a process of its own, the contenders of a round one after the other, so that a noisy neighbour
+hits all alike; medians over the rounds, ratios to Pellucid. An epoch to warm up (and compile) is run first and not
+counted. Evaluation is left out for all. Needs the `bench` extra. Data: MNIST in ../shared/data/mnist where it is,
+otherwise random bytes of the same shape (the time of a step does not depend on the values).
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROWS = {  # widths, optimizer, batch, rows of the set, epochs counted
+    "mlp": ((128,), "adam", 64, 60_000, 2),
+    "sgd": ((128,), "sgd", 1, 20_000, 1),
+    "wide": ((1024, 1024), "adam", 128, 60_000, 1),
+}
+CONTENDERS = ("pellucid", "pellucid-quiet", "torch", "torch-fused")
+MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+
+
+def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    if MNIST.is_dir():
+        from pellucid.data import load
+
+        found = load(MNIST)
+        return found.x[:rows], found.y[:rows].astype(np.int64)
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (rows, 28, 28), np.uint8), random.integers(0, 10, rows)
+
+
+def pellucid(row: str, signals: bool) -> dict:
+    import jax
+
+    from pellucid.data import Part
+    from pellucid.network.adapt import adapt, standardise
+    from pellucid.network.architectures import mlp
+    from pellucid.data import Features
+    from pellucid.train.loop import ChunkEnded, Loop, Settings
+    from pellucid.train.losses import Loss
+    from pellucid.train.metrics import Metric
+    from pellucid.train.optimizers import Optimizer
+    from pellucid.train.schedules import Schedule
+
+    widths, optimizer, batch, rows, epochs = ROWS[row]
+    x, y = data(rows)
+    features, _ = Features.fit(x, np.arange(len(x)))
+    network = mlp(widths)
+    network = network.replace(layer=adapt(network.layer, features, 10), features=features)
+    network = network.initialised(jax.random.key(0), network.example())
+    network.state = standardise(network.layer, network.state, features)
+    steps = -(-rows // batch)
+    settings = Settings(
+        loss=Loss.of("cross_entropy"), metric=Metric.of("accuracy"), batch_size=batch, updates=steps * (epochs + 1),
+        optimizer=Optimizer.of({"type": optimizer, "learning_rate": 1e-3 if optimizer == "adam" else 0.01}),
+        schedule=Schedule.of("constant"), patience=None, signals=signals,
+    )
+    loop = Loop(network, Part(x, y.astype(np.int32), None, np.arange(rows)), None, settings)
+    seconds, last = [], time.perf_counter()
+    spent, loss = 0.0, float("nan")
+    for event in loop.run():
+        now = time.perf_counter()
+        if isinstance(event, ChunkEnded):
+            spent += now - last
+            loss = event.loss
+        else:
+            seconds.append(spent)
+            spent = 0.0
+        last = time.perf_counter()
+    return {"seconds": seconds[1:], "steps": steps, "loss": loss}
+
+
+def torch(row: str, fused: bool) -> dict:
+    import torch as t
+
+    widths, optimizer, batch, rows, epochs = ROWS[row]
+    x, y = data(rows)
+    t.manual_seed(0)
+    sizes = (784, *widths, 10)
+    layers: list = []
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers += [t.nn.Linear(a, b)] + ([t.nn.ReLU()] if i < len(sizes) - 2 else [])
+    net = t.nn.Sequential(*layers)
+    f = (t.tensor(x.reshape(rows, 784)).float() / 255 - 0.1307) / 0.3081  # scaled once, before the clock starts
+    target = t.tensor(y)
+    if optimizer == "adam":
+        update = t.optim.Adam(net.parameters(), lr=1e-3, fused=fused)
+    else:
+        update = t.optim.SGD(net.parameters(), lr=0.01, fused=fused)
+    criterion = t.nn.CrossEntropyLoss()
+    seconds, loss = [], t.tensor(0.0)
+    for _ in range(epochs + 1):
+        start = time.perf_counter()
+        order = t.randperm(rows)
+        total = 0.0
+        for i in range(0, rows, batch):
+            pick = order[i : i + batch]
+            update.zero_grad()
+            loss = criterion(net(f[pick]), target[pick])
+            loss.backward()
+            update.step()
+            if i % (batch * 200) == 0:
+                total = loss.item()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds[1:], "steps": -(-rows // batch), "loss": total}
+
+
+def one(contender: str, row: str) -> dict:
+    if contender.startswith("pellucid"):
+        found = pellucid(row, signals=contender == "pellucid")
+    else:
+        found = torch(row, fused=contender == "torch-fused")
+    from pellucid.outcome import peak_memory
+
+    return {**found, "peak_memory_bytes": peak_memory()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", choices=ROWS, action="append")
+    parser.add_argument("--contender", choices=CONTENDERS, action="append")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(one(args.contender[0], args.row[0])))
+        return
+    contenders = args.contender or CONTENDERS
+    print(f"Python {platform.python_version()}, {platform.machine()}; median of {args.rounds} rounds, alternating")
+    for row in args.row or ROWS:
+        compare(row, contenders, args.rounds)
+
+
+def compare(row: str, contenders, rounds: int) -> None:
+    times: dict[str, list[float]] = {c: [] for c in contenders}
+    memory: dict[str, int] = dict.fromkeys(contenders, 0)
+    steps = 1
+    for _ in range(rounds):
+        for contender in contenders:
+            command = [sys.executable, __file__, "--child", "--row", row, "--contender", contender]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(f"{contender} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                continue
+            found = json.loads(done.stdout.splitlines()[-1])
+            times[contender].append(statistics.median(found["seconds"]))
+            memory[contender] = max(memory[contender], found["peak_memory_bytes"])
+            steps = found["steps"]
+    widths, optimizer, batch, _, _ = ROWS[row]
+    print(f"\n784-{'-'.join(map(str, widths))}-10, {optimizer}, batch {batch}")
+    base = statistics.median(times["pellucid"]) if times.get("pellucid") else None
+    for contender in contenders:
+        if times[contender]:
+            middle = statistics.median(times[contender])
+            ratio = f"{middle / base:6.2f} x pellucid" if base else ""
+            spread = f"{min(times[contender]) / steps * 1e6:,.0f}-{max(times[contender]) / steps * 1e6:,.0f}"
+            print(
+                f"  {contender:<15} {middle / steps * 1e6:9,.1f} µs a step ({spread})  {ratio}"
+                f"  peak {memory[contender] / 2**20:,.0f} MiB"
+            )
+
+
+if __name__ == "__main__":
+    main()

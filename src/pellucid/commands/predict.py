@@ -1,0 +1,155 @@
+"""`pellucid predict` and `pellucid evaluate`: a run's network on rows."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pellucid.commands import options
+from pellucid.errors import DataError
+
+
+def predict(run: Path, file: str, *, out: Path | None, probabilities: bool, device: str | None, as_json: bool) -> None:
+    options.choose_device(device)
+    place = options.find_run(run)
+    from pellucid.data import load
+    from pellucid.network.network import Network
+
+    options.check_device(device)
+    network = Network.load(place.path)
+    data = load(file, target=False)
+    columns = prediction_columns(network, data.x, probabilities)
+    if as_json:
+        print(json.dumps({"run": str(place.path), "rows": len(data), **_plain(columns)}, ensure_ascii=False))
+        return
+    import polars as pl
+
+    table = pl.DataFrame({name: pl.Series(name, list(values)) for name, values in columns.items()})
+    if out is None:
+        sys.stdout.write(table.write_csv())
+        return
+    from pellucid import files
+
+    files.make_folder(out.parent)
+    files.write_text(out, table.write_csv())
+    print(f"{len(data):,} predictions in {out}")
+
+
+def prediction_columns(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
+    """`prediction` (or `prediction_NAME` for each of several targets), and `probability_CLASS` for each class."""
+    outputs = network._outputs(x)
+    targets = network.targets
+    if targets is None:
+        outputs = outputs.reshape(len(outputs), -1)
+        return {f"output_{i + 1}": outputs[:, i].tolist() for i in range(outputs.shape[1])}
+    decoded = targets.decode(outputs)
+    found: dict[str, Any] = {}
+    outputs = outputs.reshape(len(outputs), -1)
+    for column in targets.columns:
+        tail = "" if len(targets.columns) == 1 else f"_{column.name}"
+        found[f"prediction{tail}"] = (decoded[column.name] if tail else decoded).tolist()
+        if probabilities and column.kind != "number":
+            found |= _probabilities(column, outputs[:, column.start : column.stop], f"probability{tail}")
+    if probabilities and targets.task == "regression":
+        raise DataError("numbers have no probabilities", where="--probabilities", fix="leave --probabilities out")
+    return found
+
+
+def _probabilities(column: Any, outputs: Any, name: str) -> dict[str, Any]:
+    if outputs.shape[1] == 1:  # one sigmoid output: the probability of the second class
+        no, yes = column.classes
+        return {f"{name}_{no}": (1 - outputs[:, 0]).tolist(), f"{name}_{yes}": outputs[:, 0].tolist()}
+    return {f"{name}_{label}": outputs[:, i].tolist() for i, label in enumerate(column.classes)}
+
+
+def _plain(columns: dict[str, Any]) -> dict[str, Any]:
+    from pellucid import files
+
+    return files.finite(columns)
+
+
+def evaluate(run: Path, file: str | None, *, device: str | None, as_json: bool) -> None:
+    options.choose_device(device)
+    place = options.find_run(run)
+    options.check_device(device)
+    result = evaluation(place, file)
+    if as_json:
+        from pellucid import files
+
+        print(json.dumps(files.finite(result), ensure_ascii=False, allow_nan=False))
+        return
+    from pellucid.views.console import out
+    from pellucid.views.summary import evaluation as shown
+
+    out().print(shown(result))
+
+
+def evaluation(place: Any, file: str | None) -> dict[str, Any]:
+    """{"file", "part", "rows", "loss", metric, "details", "run"} of a run's network on a file, or on its own held-out part."""
+    from pellucid import outcome
+    from pellucid import recipe as recipes
+    from pellucid.network.network import Network
+    from pellucid.train.evaluate import Evaluator
+
+    recipe = recipes.read(place.recipe)
+    network = Network.load(place.path)
+    loss, metric, notes = _yardsticks(recipe, network.targets)
+    part, name, said = _rows(recipe, network, file)
+    evaluator = Evaluator(network.layer, loss, metric)
+    from pellucid.network.layer import flatten
+
+    params, state = flatten(network.params or {}), network.state or {}
+    scores = evaluator(params, state, part).to_json(outcome.metric_name(metric))
+    details = outcome.details(evaluator.outputs(params, state, part), part, network.targets)
+    return {
+        "file": file, "part": name, "rows": len(part), **scores, "metric": outcome.metric_name(metric),
+        "details": details, "notes": notes + said, "run": str(place.path),
+    }  # fmt: skip
+
+
+def _yardsticks(recipe: Any, targets: Any) -> tuple[Any, Any, list[str]]:
+    """The run's loss and metric; the usual ones of its task where the run's own were Python functions."""
+    from pellucid import resolve
+
+    notes, chosen = [], []
+    for key in ("loss", "metric"):
+        value = getattr(recipe.train, key)
+        if isinstance(value, str) and value.startswith("(a Python"):
+            notes.append(f"the run's {key} was a Python function; the usual one of a {targets.task} stands in")
+            value = None
+        chosen.append(value)
+    return resolve._loss(chosen[0], targets), resolve._metric(chosen[1], targets), notes
+
+
+def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[str]]:
+    from pellucid.data import encode, load, prepare
+
+    d = recipe.data
+    if file is not None:
+        target = [column.name for column in network.targets.columns] if _is_table(file) else None
+        said: list[str] = []
+        data = load(file, target=target, weight=d.weight if target else None, task=d.task)
+        return encode(data, network.features, network.targets, file, said.append), "file", [*data.notes, *said]
+    if d.source is None:
+        raise DataError("the run was given its data in Python", where="recipe.toml", fix="name a FILE to score it on")
+    data = load(
+        d.source, target=d.target, task=d.task, group=d.group, time=d.time, weight=d.weight, validation=d.validation,
+        test=d.test,
+    )  # fmt: skip
+    prepared = prepare(
+        data, split=d.split, seed=recipe.train.seed, fold=d.fold, class_weights=d.class_weights,
+        standardize=d.standardize, features=network.features, targets=network.targets,
+    )  # fmt: skip
+    changed = [] if prepared.fingerprint == d.fingerprint else ["the data have changed since the run was made"]
+    for name in ("test", "validation", "train"):
+        part = getattr(prepared, name)
+        if part is not None and len(part):
+            return part, name, changed
+    raise DataError("the run has no rows to score", where=d.source)
+
+
+def _is_table(file: str) -> bool:
+    from pellucid.data.load import TABLES
+
+    name = file.lower().removesuffix(".gz")
+    return name.endswith(TABLES)

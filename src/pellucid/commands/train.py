@@ -1,0 +1,165 @@
+"""`pellucid train`: options -> recipe -> run -> summary."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from pellucid.commands import options
+from pellucid.errors import Interrupted, SettingError
+
+RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_")
+ON_RESUME = {"resume", "device", "trust", "json", "quiet"}
+
+
+def train(given: dict[str, Any]) -> int:
+    """given: the options that were used, by their Python names."""
+    options.choose_device(given.get("device"))
+    if "resume" in given:
+        _check_resume(given)
+    elif "source" not in given:
+        raise SettingError(
+            "there is nothing to train on", expected="pellucid train SOURCE",
+            fix="name a file, or a built-in set: pellucid train digits",
+        )  # fmt: skip
+    words = settings(given)
+    options.check_device(given.get("device"))
+    if "resume" in given:
+        return _resume(given)
+    recipe, folder = recipe_of(given, words)
+    if given.get("dry_run"):
+        from pellucid.commands.dry_run import dry_run
+
+        return dry_run(recipe, folder, as_json=bool(given.get("json")))
+    if "folds" in given:
+        return _folds(recipe, given)
+    return _train(recipe, folder, given)
+
+
+def settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The options as the recipe's words."""
+    words = {key: value for key, value in given.items() if key not in RUNNING}
+    if "target" in words and len(words["target"]) == 1:
+        words["target"] = words["target"][0]
+    if "no_baselines" in words:
+        words["baselines"] = not words.pop("no_baselines")
+    if "rate" in words:
+        words["rates"] = options.pairs(words.pop("rate"), "--rate")
+    for name in ("start",):
+        if name in words:
+            words[name] = str(options.find_run(words[name]).path)
+    words["learning_rate"] = options.number_or("auto", words.get("learning_rate"), float, "--learning-rate")
+    words["batch_size"] = options.number_or("all", words.get("batch_size"), int, "--batch-size")
+    words["split"] = options.numbers(words.get("split"), "--split")
+    words["class_weights"] = options.class_weights(words.get("class_weights"))
+    words.update(options.assignments(given.get("set_", [])))
+    return {key: value for key, value in words.items() if value is not None}
+
+
+def recipe_of(given: dict[str, Any], words: dict[str, Any]) -> tuple[Any, Path | None]:
+    """The recipe, and the folder of the recipe file where there is one."""
+    from pellucid import recipe as recipes
+
+    source = given["source"]
+    path = Path(source).expanduser()
+    if path.suffix != ".toml":
+        if (path / "recipe.toml").is_file():
+            raise SettingError(
+                "this is a run, and no data", where=path,
+                fix=f"to run it again: pellucid train {path / 'recipe.toml'}; to go on from its weights: --from {path}",
+            )  # fmt: skip
+        return recipes.make({**words, "source": source}), None
+    recipe = recipes.read(path)
+    options.refuse_code(recipe, bool(given.get("trust")) or "network" in words, path)
+    return recipes.override(recipe, words), path.parent
+
+
+def _train(recipe: Any, folder: Path | None, given: dict[str, Any]) -> int:
+    from pellucid.fit import run_recipe
+
+    exact = "out" in given
+    place = given.get("out", options.home())
+    return _watched(given, lambda callbacks: run_recipe(recipe, out=place, exact=exact, folder=folder, callbacks=callbacks))
+
+
+def _resume(given: dict[str, Any]) -> int:
+    from pellucid import recipe as recipes
+    from pellucid.fit import resume
+
+    place = options.find_run(given["resume"])
+    options.refuse_code(recipes.read(place.recipe), bool(given.get("trust")), place.recipe)
+    return _watched(given, lambda callbacks: resume(place.path, callbacks=callbacks))
+
+
+def _check_resume(given: dict[str, Any]) -> None:
+    for name in given:
+        if name not in ON_RESUME:
+            shown = "SOURCE" if name == "source" else "--" + name.strip("_").replace("_", "-")
+            raise SettingError(
+                "a resumed run keeps its own settings", got=shown,
+                fix="leave it out; to go on with other settings, start a new run --from this one",
+            )  # fmt: skip
+
+
+def _watched(given: dict[str, Any], work: Any) -> int:
+    """Run, with progress on stderr; then the result on stdout. A run that diverged is shown, too."""
+    from pellucid.errors import Diverged
+
+    diverged = None
+    try:
+        run = _with_progress(given, work)
+    except Diverged as error:
+        run, diverged = getattr(error, "run", None), error
+    if run is not None:
+        _show(run, bool(given.get("json")))
+    if diverged is not None:
+        raise diverged
+    return 0
+
+
+def _with_progress(given: dict[str, Any], work: Any) -> Any:
+    from pellucid.fit import Callback
+
+    if given.get("quiet"):
+        return work((Callback(),))
+    from pellucid.views.terminal import TerminalProgress
+
+    with TerminalProgress() as progress:
+        try:
+            return work((progress,))
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:  # before the loop began, or after it ended
+            place = progress.session.place if progress.session is not None else None
+            raise Interrupted(place.path if place is not None else None, signal.SIGINT) from None
+
+
+def _show(run: Any, as_json: bool) -> None:
+    from pellucid import files
+    from pellucid.views.report import write_report
+
+    report = write_report(run.path) if run.path is not None else None
+    if as_json:
+        print(json.dumps(files.finite(run.result), ensure_ascii=False, allow_nan=False))
+        return
+    from pellucid.views.console import out
+    from pellucid.views.summary import summary
+
+    out().print(summary(run.result, str(report) if report else None, run.recipe.train.keep or "best"))
+
+
+def _folds(recipe: Any, given: dict[str, Any]) -> int:
+    from pellucid import files
+    from pellucid.folds import fit_folds
+
+    done = _with_progress(given, lambda callbacks: fit_folds(
+        recipe, given["folds"], out=given.get("out", options.home()), callbacks=callbacks,
+    ))  # fmt: skip
+    if given.get("json"):
+        print(json.dumps(files.finite(done.result), ensure_ascii=False, allow_nan=False))
+        return 0
+    from pellucid.views.console import out
+    from pellucid.views.listing import folds_table
+
+    out().print(folds_table(done.result))
+    return 0

@@ -1,0 +1,3 @@
+from pathlib import Path
+def write_report(path: Path) -> Path:
+    return path / "report.html"

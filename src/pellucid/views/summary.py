@@ -1,0 +1,95 @@
+"""What a finished run came to, for the terminal: scores beside baselines, costs, notes, and where things lie."""
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from pellucid.views import facts
+from pellucid.views.console import figure, seconds, size, table
+
+
+def summary(result: dict[str, Any], report: str | None = None, keep: str = "best") -> RenderableType:
+    """The whole summary of a result.json."""
+    lines: list[RenderableType] = [scores(result), Text("")]
+    if (beaten := facts.beaten_by(result)) is not None:
+        lines.append(Text(beaten, style="yellow"))
+    lines.append(Text(facts.epochs_said(result, keep)))
+    lines += [Text(line) for line in costs(result)]
+    if result.get("range_test"):
+        lines.append(Text(f"learning rate {result['range_test']['chosen']:g}, found by the range test"))
+    lines += [Text.assemble(("note: ", "yellow"), one) for one in result.get("notes") or []]
+    if result.get("run"):
+        lines += [Text(""), Text(f"run      {result['run']}", no_wrap=True, overflow="ignore")]
+    if report:
+        lines.append(Text(f"report   {report}", no_wrap=True, overflow="ignore"))
+    return Group(*lines)
+
+
+def scores(result: dict[str, Any]) -> RenderableType:
+    """The metric of the network and of the baselines on each part, and the network's losses."""
+    parts = [part for part in facts.PARTS if result.get(part) or part != "test"]
+    made = table(result["metric"] if result["metric"] != "loss" else "", *parts)
+    for place, (name, values) in enumerate(facts.score_rows(result)):
+        shown = [figure(v) for part, v in zip(facts.PARTS, values, strict=True) if part in parts]
+        made.add_row(name, *shown, style="bold" if place == 0 else "")
+    if result["metric"] != "loss":
+        made.add_row("loss", *[figure(facts.score(result, part, "loss")) for part in parts], style="dim")
+    return made
+
+
+def costs(result: dict[str, Any]) -> list[str]:
+    return [
+        f"{seconds(result['seconds'])} in all, {seconds(result['compile_seconds'])} of it compiling; "
+        f"{result['steps']:,} updates, {result['examples_per_second']:,.0f} examples/s",
+        f"{result['parameters']:,} parameters, {size(result['peak_memory_bytes'])} of memory at most",
+    ]
+
+
+def signals(record: Any) -> RenderableType:
+    """The last sampled step: activations and gradients of each layer."""
+    made = table("layer", "activation rms", "zeros", "gradient rms")
+    last = record.steps[-1] if record.steps else None
+    for place, name in enumerate(record.layers if last else []):
+        made.add_row(
+            name,
+            figure(last["activation"]["rms"][place]),
+            f"{float(last['activation']['zero'][place]):.0%}",
+            figure(last["gradient"]["rms"][place]),
+        )
+    return made
+
+
+def show(console: Console, renderable: RenderableType) -> None:
+    """Print with no line broken where a path would be torn apart."""
+    console.print(renderable)
+
+
+def evaluation(result: dict[str, Any]) -> RenderableType:
+    """What `pellucid evaluate` found."""
+    of = result["file"] or f"the run's own {result['part']} part"
+    made = table("", "")
+    for name in dict.fromkeys((result["metric"], "loss")):
+        made.add_row(name, figure(result[name]))
+    for name, value in result["details"].items():
+        if isinstance(value, float) and name != result["metric"]:
+            made.add_row(name.replace("_", " "), figure(value))
+    lines: list[RenderableType] = [Text(f"{result['rows']:,} rows of {of}"), made]
+    if "confusion" in result["details"]:
+        lines += [Text(""), confusion(result["details"]["confusion"], result["details"]["classes"])]
+    lines += [Text.assemble(("note: ", "yellow"), one) for one in result["notes"]]
+    return Group(*lines)
+
+
+def confusion(counts: list[list[float]], classes: list[str], most: int = 12) -> RenderableType:
+    """The confusion matrix, or the pairs most often confused where it is too wide."""
+    if len(classes) <= most and sum(min(len(c), 6) + 2 for c in classes) <= 62:
+        made = table("true \\ predicted", *[c[:6] for c in classes])
+        for name, row in zip(classes, counts, strict=True):
+            made.add_row(name, *[f"{v:,.0f}" if v else "." for v in row])
+        return made
+    pairs = [(v, a, b) for a, row in zip(classes, counts, strict=True) for b, v in zip(classes, row, strict=True) if a != b and v]
+    made = table("true", "taken for", "times", left=2)
+    for value, a, b in sorted(pairs, reverse=True)[:10]:
+        made.add_row(a, b, f"{value:,.0f}")
+    return made if pairs else Text("nothing was confused")

@@ -1,0 +1,21 @@
+"""What all tests share: a compile cache of their own (kept between runs of the suite), one place for data sets."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+os.environ.setdefault("XDG_CACHE_HOME", str(Path(tempfile.gettempdir()) / "pellucid-tests-cache"))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+@pytest.fixture
+def mnist_folder() -> Path:
+    folder = SHARED / "mnist"
+    if not folder.is_dir():
+        pytest.skip("MNIST's files are not beside this repository")
+    return folder
