@@ -1,14 +1,15 @@
 """The command line: parse, call, print. What each verb does is in `pellucid.commands`, imported when it is called."""
 
 import difflib
+import io
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pellucid import __version__
+from pellucid.commands import words
 from pellucid.commands.guard import guarded
 
 
@@ -23,7 +24,7 @@ class Verbs(TyperGroup):
 
 
 class Grouped(TyperCommand):
-    """A command whose help lists its options by group, in plain text: it reads well in every terminal, and starts fast."""
+    """A command whose help lists its options by group, in plain text: quick, and readable in every terminal."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -37,9 +38,13 @@ class Grouped(TyperCommand):
 
 
 app = typer.Typer(
-    cls=Verbs, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    cls=Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)  # fmt: skip
+)
 
 
 def _version(wanted: bool) -> None:
@@ -50,7 +55,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def pellucid(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Train neural networks that one can see through."""
 
@@ -62,81 +69,49 @@ def verb(name: str) -> Any:
     return register
 
 
-def _group(panel: str) -> Any:
-    def option(*names: str, help: str, metavar: str | None = None, hidden: bool = False) -> Any:
-        return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False, hidden=hidden)
-
-    return option
-
-
-_data, _net, _learn = _group("Data"), _group("Network"), _group("Training")
-_run, _show = _group("Run"), _group("Output")
-
-Json = Annotated[bool, _show("--json", help="Print the result as one line of JSON, and nothing else.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or its name.", show_default=False)]
-Trust = Annotated[bool, _run("--trust", help="Run the Python file that the recipe names.")]
-Device = Annotated[str | None, _run("--device", metavar="cpu|gpu|tpu", help="Where to compute; default: the best there is.")]
-Target = Annotated[
-    list[str] | None, _data("--target", metavar="COLUMN", help="The column to learn; several times for several.")
-]
-NetworkOption = Annotated[
-    str | None,
-    _net("--network", metavar="SPEC", help="mlp:128,64 (default mlp:64,32), perceptron, or FILE.py:NAME."),
-]
-Activation = Annotated[str | None, _net("--activation", metavar="NAME", help="After each hidden layer; default relu.")]
-LossOption = Annotated[str | None, _learn("--loss", metavar="NAME", help="Default: what suits the target.")]
-Seed = Annotated[int | None, _learn("--seed", metavar="N", help="Of split, initial weights and shuffling; default 0.")]
-
-
 @verb("train")
 def train(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SOURCE", show_default=False,
-            help="A built-in set (see `pellucid datasets`), a table, an .npz file, a folder of IDX files, or a recipe.toml.",
-        ),
-    ] = None,
-    target: Target = None,
-    task: Annotated[str | None, _data("--task", metavar="KIND", help="classification or regression; default: as the target looks.")] = None,
-    split: Annotated[str | None, _data("--split", metavar="A,B,C", help="Shares of training, validation and test; default 0.7,0.15,0.15.")] = None,
-    validation: Annotated[str | None, _data("--validation", metavar="FILE", help="Your own validation part.")] = None,
-    test: Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")] = None,
-    group: Annotated[str | None, _data("--group", metavar="COLUMN", help="Rows of one group stay in one part.")] = None,
-    time: Annotated[str | None, _data("--time", metavar="COLUMN", help="Split in the order of this column.")] = None,
-    weight: Annotated[str | None, _data("--weight", metavar="COLUMN", help="How much a row counts.")] = None,
-    class_weights: Annotated[str | None, _data("--class-weights", metavar="LABEL=W,...", help="Weights of classes, or: balanced.")] = None,
-    folds: Annotated[int | None, _data("--folds", metavar="K", help="Cross-validation: train K times, each with another test part.")] = None,
-    network: NetworkOption = None,
-    activation: Activation = None,
-    initial: Annotated[str | None, _net("--initial", metavar="NAME", help="Initial hidden weights; default: what suits the activation.")] = None,
-    start: Annotated[Path | None, _net("--from", metavar="RUN", help="Begin with the weights of a run (fine-tuning).")] = None,
-    freeze: Annotated[list[str] | None, _net("--freeze", metavar="PATH", help="Weights that do not move, such as hidden1; repeatable.")] = None,
-    rate: Annotated[list[str] | None, _net("--rate", metavar="PATH=FACTOR", help="Factor on the learning rate of some weights; repeatable.")] = None,
-    loss: LossOption = None,
-    metric: Annotated[str | None, _learn("--metric", metavar="NAME", help="Default: accuracy for classes, r2 for numbers.")] = None,
-    optimizer: Annotated[str | None, _learn("--optimizer", metavar="NAME", help="Default adamw; also sgd:momentum=0.9 and the like.")] = None,
-    schedule: Annotated[str | None, _learn("--schedule", metavar="NAME", help="Of the learning rate; default cosine.")] = None,
-    learning_rate: Annotated[str | None, _learn("--learning-rate", metavar="R|auto", help="Default: the optimizer's own; auto: a range test.")] = None,
-    batch_size: Annotated[str | None, _learn("--batch-size", metavar="N|all", help="Default: the optimizer's own.")] = None,
-    epochs: Annotated[int | None, _learn("--epochs", metavar="N", help="How often the training part is seen.")] = None,
-    steps: Annotated[int | None, _learn("--steps", metavar="N", help="How many updates; in place of --epochs.")] = None,
-    patience: Annotated[int | None, _learn("--patience", metavar="N", help="Epochs without a better validation score before it ends.")] = None,
-    seed: Seed = None,
-    plain: Annotated[bool, _learn("--plain", help="As in textbooks: constant rate, no decay, the last epoch is kept.")] = False,
-    set_: Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any other key of a recipe; repeatable.")] = None,
-    name: Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")] = None,
-    out: Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")] = None,
-    resume: Annotated[Path | None, _run("--resume", metavar="RUN", help="Go on with an interrupted run.")] = None,
-    device: Device = None,
-    trust: Trust = False,
-    no_baselines: Annotated[bool, _run("--no-baselines", help="Train no simple models to compare with.")] = False,
-    dry_run: Annotated[bool, _run("--dry-run", help="Show what would be done (data, network, recipe), and do nothing.")] = False,
-    json: Json = False,
-    quiet: Annotated[bool, _show("--quiet", "-q", help="No progress, only the result.")] = False,
-) -> int:  # fmt: skip
+    source: words.Source = None,
+    target: words.Target = None,
+    task: words.Task = None,
+    split: words.Split = None,
+    validation: words.Validation = None,
+    test: words.Test = None,
+    group: words.Group = None,
+    time: words.Time = None,
+    weight: words.Weight = None,
+    class_weights: words.ClassWeights = None,
+    folds: words.Folds = None,
+    network: words.NetworkOption = None,
+    activation: words.Activation = None,
+    initial: words.Initial = None,
+    start: words.Start = None,
+    freeze: words.Freeze = None,
+    rate: words.Rate = None,
+    loss: words.LossOption = None,
+    metric: words.Metric = None,
+    optimizer: words.Optimizer = None,
+    schedule: words.Schedule = None,
+    learning_rate: words.LearningRate = None,
+    batch_size: words.BatchSize = None,
+    epochs: words.Epochs = None,
+    steps: words.Steps = None,
+    patience: words.Patience = None,
+    seed: words.Seed = None,
+    plain: words.Plain = False,
+    set_: words.Set = None,
+    name: words.Name = None,
+    out: words.Out = None,
+    resume: words.Resume = None,
+    device: words.Device = None,
+    trust: words.Trust = False,
+    no_baselines: words.NoBaselines = False,
+    dry_run: words.DryRun = False,
+    json: words.Json = False,
+    quiet: words.Quiet = False,
+) -> int:
     """Train a network, and write a run."""
-    given = {k: v for k, v in locals().items() if v not in (None, False, [])}
+    given = {k: v for k, v in locals().items() if v is not None and v is not False and v != []}
     from pellucid.commands.train import train
 
     return train(given)
@@ -144,13 +119,13 @@ def train(
 
 @verb("predict")
 def predict(
-    run: RunArgument,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows to predict: the columns that were trained on, in any order.")],
-    out: Annotated[Path | None, _show("--out", metavar="FILE.csv", help="Write there; default: stdout.")] = None,
-    probabilities: Annotated[bool, _show("--probabilities", "-p", help="The probability of each class, too.")] = False,
-    device: Device = None,
-    json: Json = False,
-) -> None:  # fmt: skip
+    run: words.RunArgument,
+    file: words.Rows,
+    out: words.OutFile = None,
+    probabilities: words.Probabilities = False,
+    device: words.Device = None,
+    json: words.Json = False,
+) -> None:
     """Predict new rows with a run's network, as CSV."""
     from pellucid.commands.predict import predict
 
@@ -159,11 +134,11 @@ def predict(
 
 @verb("evaluate")
 def evaluate(
-    run: RunArgument,
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Rows with their targets; default: the run's own test part.", show_default=False)] = None,
-    device: Device = None,
-    json: Json = False,
-) -> None:  # fmt: skip
+    run: words.RunArgument,
+    file: words.Scored = None,
+    device: words.Device = None,
+    json: words.Json = False,
+) -> None:
     """Score a run's network."""
     from pellucid.commands.predict import evaluate
 
@@ -172,9 +147,9 @@ def evaluate(
 
 @verb("runs")
 def runs(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="Default: runs/, or $PELLUCID_HOME/runs.", show_default=False)] = None,
-    json: Json = False,
-) -> None:  # fmt: skip
+    folder: words.Folder = None,
+    json: words.Json = False,
+) -> None:
     """List runs and their scores."""
     from pellucid.commands.look import runs
 
@@ -183,8 +158,8 @@ def runs(
 
 @verb("compare")
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two or more runs.", show_default=False)],
-    json: Json = False,
+    runs: words.SeveralRuns,
+    json: words.Json = False,
 ) -> None:
     """Set runs side by side.
 
@@ -195,7 +170,7 @@ def compare(
 
 
 @verb("datasets")
-def datasets(json: Json = False) -> None:
+def datasets(json: words.Json = False) -> None:
     """List the built-in sets."""
     from pellucid.commands.look import datasets
 
@@ -203,7 +178,7 @@ def datasets(json: Json = False) -> None:
 
 
 @verb("report")
-def report(run: RunArgument) -> None:
+def report(run: words.RunArgument) -> None:
     """Write a run's report.html anew, and print its path."""
     from pellucid.commands.look import report
 
@@ -212,19 +187,19 @@ def report(run: RunArgument) -> None:
 
 @verb("explain")
 def explain(
-    source: Annotated[str, typer.Argument(metavar="RUN|SOURCE", help="A run, or data for a network with initial weights.", show_default=False)],
-    row: Annotated[int, _show("--row", metavar="N", help="Which row of the data, counted from 1; default 1.")] = 1,
-    layer: Annotated[str | None, _show("--layer", metavar="PATH", help="Show this layer alone, in full.")] = None,
-    unit: Annotated[int | None, _show("--unit", metavar="N", help="Show this unit of each layer, counted from 1.")] = None,
-    target: Target = None,
-    network: NetworkOption = None,
-    activation: Activation = None,
-    loss: LossOption = None,
-    learning_rate: Annotated[float | None, _learn("--learning-rate", metavar="R", help="Of the update that is shown; default 0.1.")] = None,
-    seed: Seed = None,
-    trust: Trust = False,
-    json: Json = False,
-) -> int:  # fmt: skip
+    source: words.Subject,
+    row: words.Row = 1,
+    layer: words.LayerPath = None,
+    unit: words.Unit = None,
+    target: words.Target = None,
+    network: words.NetworkOption = None,
+    activation: words.Activation = None,
+    loss: words.LossOption = None,
+    learning_rate: words.ShownRate = None,
+    seed: words.Seed = None,
+    trust: words.Trust = False,
+    json: words.Json = False,
+) -> int:
     """Step through one example, forward and backward.
 
     Every weighted sum, activation and gradient, as numbers and as the formula, checked against jax.grad."""
@@ -237,7 +212,7 @@ def explain(
 
 
 @verb("verify")
-def verify(run: RunArgument, trust: Trust = False, json: Json = False) -> int:
+def verify(run: words.RunArgument, trust: words.Trust = False, json: words.Json = False) -> int:
     """Train a run again, and say whether the bytes agree."""
     from pellucid.commands.look import verify
 
@@ -247,7 +222,7 @@ def verify(run: RunArgument, trust: Trust = False, json: Json = False) -> int:
 def main(args: list[str] | None = None) -> None:
     """The entry point: parse, run, and leave with the exit code."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows "?" in its place
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         code = app(args=args, prog_name="pellucid", standalone_mode=False)

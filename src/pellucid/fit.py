@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 from pellucid import files, outcome, resolve
 from pellucid import recipe as recipes
 from pellucid.data import Dataset, Prepared, baselines, load, prepare
-from pellucid.errors import Diverged, PellucidWarning, RunError, SettingError
+from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
 from pellucid.machine import Interruptions, compile_seconds, set_up
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
@@ -32,6 +33,8 @@ from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
 
 CHECKPOINT_SECONDS = 10.0
+# writes a run's page and gives its path; the package's __init__ sets it, for what draws pages lies above this file
+reporter: Callable[[Path], Path] | None = None
 
 
 class Callback:
@@ -57,13 +60,12 @@ class Run:
     prepared: Prepared
     history: list[dict[str, Any]] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
-    reporter: Callable[[Path], Path] | None = None
 
     def report(self) -> Path:
         """Write (again) and name the page that shows the run: `report.html` in its folder."""
-        if self.path is None or self.reporter is None:
+        if self.path is None or reporter is None:
             raise RunError("a run without a folder has no report", fix='let fit write one: fit(..., out="runs")')
-        return self.reporter(self.path)
+        return reporter(self.path)
 
     def __repr__(self) -> str:
         best = self.result.get("test") or self.result.get("validation") or self.result.get("train")
@@ -99,7 +101,18 @@ def fit(
         settings["network"] = network
     words, live = resolve.split_live({k: v for k, v in settings.items() if v is not None})
     recipe = recipes.make({**words, "name": name})
-    return run_recipe(recipe, data=data, live=live, out=out, callbacks=callbacks, checkpoint_seconds=checkpoint_seconds)
+    run = run_recipe(recipe, data=data, live=live, out=out, callbacks=callbacks, checkpoint_seconds=checkpoint_seconds)
+    return _reported(run)
+
+
+def _reported(run: "Run") -> "Run":
+    """The run, its page written; that this fails is no reason to lose the run."""
+    if run.path is not None and reporter is not None:
+        try:
+            run.report()
+        except Exception as error:
+            warnings.warn(f"the report could not be written: {error}", PellucidWarning, stacklevel=3)
+    return run
 
 
 def run_recipe(
@@ -159,7 +172,7 @@ def resume(
                 expected=f"fingerprint {recipe.data.fingerprint}", got=session.prepared.fingerprint,
                 fix="bring the old file back, or start a new run",
             )  # fmt: skip
-        return session.train(place, resumed=True)
+        return _reported(session.train(place, resumed=True))
 
 
 class Session:
@@ -175,7 +188,7 @@ class Session:
         recipe = resolve.suggested(recipe)
         self.dataset = self._dataset(recipe, data)
         self.start = None if recipe.network.start is None else Network.load(recipe.network.start)
-        self.prepared = self._prepare(recipe)
+        self.prepared = self._prepare(recipe, self.start)
         self.notes = list(self.prepared.notes)
         rows = len(self.prepared.train.y)
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
@@ -184,7 +197,9 @@ class Session:
         self.ranged = None
         if recipe.train.learning_rate == "auto":
             self.ranged = range_test(self.network, self.prepared.train, settings)
-            settings = self.ranged.apply(settings)
+            found = msgspec.structs.replace(recipe.train, learning_rate=self.ranged.chosen)
+            recipe = msgspec.structs.replace(recipe, train=found)
+            settings, _ = resolve.settings_of(recipe, live, self.prepared.targets, rows)
         self.settings: Settings = settings
         recipe = resolve.written(recipe, settings, self.network, self.prepared.fingerprint, rows)
         source = self.dataset.source.removeprefix("builtin:")
@@ -212,17 +227,26 @@ class Session:
             weight=d.weight, validation=d.validation, test=d.test,
         )  # fmt: skip
 
-    def _prepare(self, recipe: Recipe) -> Prepared:
+    def _prepare(self, recipe: Recipe, start: Network | None) -> Prepared:
         d = recipe.data
-        return prepare(
-            self.dataset, split=d.split, seed=recipe.train.seed, fold=d.fold, class_weights=d.class_weights,
-            standardize=d.standardize, features=self.start.features if self.start else None,
-            targets=self.start.targets if self.start else None,
+        prepared = partial(
+            prepare, self.dataset, split=d.split, seed=recipe.train.seed, fold=d.fold, class_weights=d.class_weights,
+            standardize=d.standardize, features=start.features if start else None,
         )  # fmt: skip
+        if start is None or start.targets is None:
+            return prepared()
+        try:
+            return prepared(targets=start.targets)
+        except DataError:  # other labels than it was trained on: what it knows of the features still serves
+            found = prepared()
+            found.notes.append(f"the targets are not those of {recipe.network.start}: the output layer begins anew")
+            return found
 
     def _network(self, recipe: Recipe, live: dict[str, Any], folder: Path | None, settings: Settings) -> Network:
         prepared = self.prepared
-        given = self.start if self.start is not None and recipe.network.spec is None else live.get("network")
+        given = live.get("network")
+        if self.start is not None and recipe.network.spec in (None, "network.json"):
+            given = resolve.carried_over(self.start, prepared.targets, recipe.train.seed)
         network = resolve.network_of(recipe, given, prepared.features, prepared.targets, folder)
         network = network.replace(link=link_of(settings.loss))
         if network.params is None:
@@ -243,13 +267,15 @@ class Session:
         compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), self.recipe.train.baselines)
         for callback in self.callbacks:
             callback.started(self)
-        with Interruptions() as interruptions:
-            self._loop(interruptions)
-        if not self.loop.finished:
-            self._save()
+        try:
+            with Interruptions() as interruptions:
+                self._loop(interruptions)
+            if not self.loop.finished:
+                self._save()
+                interruptions.leave(place.path if place else None)
+            return self._finish(compare)
+        finally:
             self._close()
-            interruptions.leave(place.path if place else None)
-        return self._finish(compare)
 
     def _open(self, place: RunDir, resumed: bool) -> None:
         header = {"layers": list(self.loop.program.watched), "weights": list(self.loop.carry.params)}
@@ -323,7 +349,6 @@ class Session:
     def _close(self) -> None:
         for log in (self.writer, self.clock):
             if log is not None:
-                log.flush(sync=True)
                 log.close()
 
     def _finish(self, compare: "_Background") -> Run:
@@ -333,7 +358,7 @@ class Session:
         network = loop.result()
         trained = self.seconds + time.perf_counter() - self.began
         reached = bool(loop.best.arrays)
-        scored = outcome.scores(network, self.prepared, self.settings.loss, self.settings.metric) if reached else {}
+        scored = outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
         result = self._result(scored, compare.result(), trained)
         run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history)
         if place is not None:
@@ -341,7 +366,6 @@ class Session:
                 files.write_bytes(place.weights, _tensors(network))
             files.write_json(place.findings, run.findings)
             files.write_json(place.result, result)
-        self._close()
         for callback in self.callbacks:
             callback.finished(run)
         if loop.stopped == "diverged":

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import FrameType
@@ -10,10 +11,11 @@ from typing import Any
 
 import jax
 
+from pellucid import LOGS_QUIET
 from pellucid.errors import Interrupted
 
 _ready = False
-_compiling = 0.0
+_spans: list[tuple[float, float]] = []  # when JAX traced and compiled; of nested spans only the outermost
 _EVENTS = ("/jax/core/compile/",)
 
 
@@ -33,7 +35,8 @@ def set_up() -> None:
         return
     _ready = True
     jax.monitoring.register_event_duration_secs_listener(_count)
-    if not jax.config.jax_compilation_cache_dir:
+    noisy = jax.__version_info__ < (0, 10) and not LOGS_QUIET
+    if not jax.config.jax_compilation_cache_dir and not noisy:
         folder = cache_folder() / "compiled"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -50,14 +53,18 @@ def set_up() -> None:
 
 
 def _count(event: str, seconds: float, **_: Any) -> None:
-    global _compiling
+    """An event comes when its span ends, so those that lie inside it have come before."""
     if event.startswith(_EVENTS):
-        _compiling += seconds
+        end = time.perf_counter()
+        begin = end - seconds
+        while _spans and _spans[-1][0] >= begin:
+            _spans.pop()
+        _spans.append((max(begin, _spans[-1][1]) if _spans else begin, end))
 
 
 def compile_seconds() -> float:
-    """Seconds spent tracing and compiling in this process since `set_up`."""
-    return _compiling
+    """Seconds spent tracing and compiling in this process since `set_up`, none of them counted twice."""
+    return sum(end - begin for begin, end in _spans)
 
 
 class Interruptions:

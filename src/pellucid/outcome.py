@@ -12,7 +12,7 @@ from pellucid.errors import PellucidWarning
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.train.evaluate import Evaluator
-from pellucid.train.losses import Loss
+from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric, confusion_matrix
 
 FURTHER = {

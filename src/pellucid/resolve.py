@@ -15,16 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import msgspec
 
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError, SettingError, nearest
-from pellucid.network.adapt import adapt
+from pellucid.network.adapt import adapt, introduced
 from pellucid.network.architectures import Architecture, find
-from pellucid.network.layer import Layer, flatten
+from pellucid.network.composite import replace_layers, walk
+from pellucid.network.dense import Output, resolve_output
+from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import Recipe
-from pellucid.train.losses import Joint, Loss
+from pellucid.train.loss import Loss
+from pellucid.train.losses import CrossEntropy, Joint
 from pellucid.train.loop import Settings
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
@@ -33,8 +37,11 @@ from pellucid.train.step import under
 
 UPDATES = 2_500  # the least budget of a small set
 EPOCHS = (10, 500)  # bounds on the default budget in epochs
+TINY = 1_000  # updates for a set that is a single batch
 PATIENCE = (10, 1_000)  # epochs, and updates, without a better validation score: the longer of both
+SMOOTHING = 0.05  # of the labels of a single column of classes, while training; scores are told without it
 DECAY = 3.0
+MOST_DECAY = 0.01  # of a weight in one update, for budgets so short that the rule would overshoot
 LIVE = ("network", "loss", "metric", "optimizer")  # settings that may be objects without a written form
 
 
@@ -98,9 +105,28 @@ def network_of(recipe: Recipe, live: Any, features: Features, targets: Targets, 
         network = Network(architecture.build())
     else:
         network = as_network(_written_network(recipe.network.spec, folder))
+    if network.params is not None and network.features is None:
+        return introduced(network, features, targets)
     if network.params is not None:
-        return network.replace(features=network.features or features, targets=network.targets or targets)
+        return network.replace(targets=network.targets or targets)
     return network.replace(layer=adapt(network.layer, features, targets.width), features=features, targets=targets)
+
+
+def carried_over(start: Network, targets: Targets, seed: int) -> Network:
+    """A trained network, ready to be trained on; for other targets than its own, with a fresh output layer."""
+    if start.targets == targets:
+        return start
+    opened = replace_layers(start.layer, lambda part: dataclasses.replace(part, width=None) if isinstance(part, Output) else part)
+    network = start.replace(layer=resolve_output(opened, targets.width), targets=targets)
+    fresh = network.initialised(jax.random.key(seed), network.example())
+
+    outputs = [path for path, part in walk(network.layer) if isinstance(part, Output)]
+
+    def keep(old: Any, new: Any) -> Any:
+        old, new = flatten(old or {}), flatten(new or {})
+        return nest({k: v if any(under(k, o) for o in outputs) else old[k] for k, v in new.items()})
+
+    return fresh.replace(params=keep(start.params, fresh.params), state=keep(start.state, fresh.state))
 
 
 def _written_network(spec: Any, folder: Path | None) -> Any:
@@ -142,7 +168,7 @@ def load_python(spec: str) -> Any:
 def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows: int) -> tuple[Settings, list[str]]:
     """All settings of the loop, and what a person should be told of how they came about."""
     t, notes = recipe.train, []
-    loss = _loss(live.get("loss", t.loss), targets)
+    loss = _loss(live.get("loss", t.loss), targets, 0.0 if t.plain else SMOOTHING)
     metric = _metric(live.get("metric", t.metric), targets)
     given = live.get("optimizer") or t.optimizer
     optimizer = Optimizer.of(given or ("adam" if t.plain else "adamw"))
@@ -153,8 +179,9 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
     batch = rows if batch == "all" else min(int(batch), rows)
     updates = _budget(recipe, optimizer, rows, batch)
-    if given is None and not t.plain and optimizer.learning_rate:
-        decay = float(f"{DECAY / (optimizer.learning_rate * updates):.4g}")
+    fresh = recipe.network.start is None  # what was learned before is not to be shrunk away
+    if given is None and fresh and not t.plain and optimizer.learning_rate:
+        decay = float(f"{min(DECAY / updates, MOST_DECAY) / optimizer.learning_rate:.4g}")
         optimizer = dataclasses.replace(optimizer, weight_decay=decay)
     per_epoch = -(-rows // batch)
     patience = t.patience
@@ -176,15 +203,19 @@ def _budget(recipe: Recipe, optimizer: Optimizer, rows: int, batch: int) -> int:
         return recipe.train.steps
     if recipe.train.epochs is not None:
         return recipe.train.epochs * per_epoch
-    if batch == rows:  # one update an epoch: a budget in epochs would make it look broken
-        return optimizer.default_updates
+    if recipe.train.batch_size == "all" or (recipe.train.batch_size is None and optimizer.default_batch == "all"):
+        return optimizer.default_updates  # one update an epoch: a budget in epochs would make it look broken
+    if batch == rows:  # a set so small that it is a single batch
+        return TINY
     low, high = EPOCHS
     return min(max(math.ceil(UPDATES / per_epoch), low), high) * per_epoch
 
 
-def _loss(given: Any, targets: Targets) -> Loss:
+def _loss(given: Any, targets: Targets, smoothing: float) -> Loss:
     if given is not None and given != "joint":
         return Loss.of(given)
+    if targets.loss == "cross_entropy":
+        return CrossEntropy(label_smoothing=smoothing)
     if targets.loss != "joint":
         return Loss.of(targets.loss)
     names = {"class": "cross_entropy", "number": "mean_squared_error", "binary": "binary_cross_entropy"}
@@ -200,7 +231,7 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
     """The recipe with its defaults resolved. What has no written form marks it as not reproducible from it alone."""
     from pellucid.recipe import versions
 
-    whole = True
+    whole = all(part.reproducible for _, part in walk(network.layer))
 
     def form(value: Any) -> Any:
         nonlocal whole

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from pellucid.data import Dataset, datasets, load
+from pellucid.data.builtin import FILES, _from_files, _from_loader
 from pellucid.errors import DataError, SettingError
 
 TABLE = pl.DataFrame({"a": [1, 2, None], "s": ["x", None, "z"], "d": [True, False, None]})
@@ -37,6 +38,15 @@ def test_built_in_sets_are_what_the_list_says(row):
 def test_labels_have_the_type_a_person_expects():
     assert load("digits").y.dtype.kind == "i"
     assert set(load("iris").y) == {"setosa", "versicolor", "virginica"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_set_read_from_its_file_is_what_scikit_learn_loads(name):
+    ours, theirs = _from_files(name), _from_loader(name)
+    assert ours is not None
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert getattr(a, "dtype", None) == getattr(b, "dtype", None)
 
 
 def test_made_sets_mean_what_they_say():

@@ -219,7 +219,7 @@ COLUMN = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from("pqrst"), COLUMN, min_size=1, max_size=4))
 def test_any_table_becomes_finite_numbers_and_survives_json(columns):
     table = pl.DataFrame({"x": [1.0, 2, 3, 4, 5, 7], **columns}, strict=False)
@@ -233,6 +233,19 @@ def test_any_table_becomes_finite_numbers_and_survives_json(columns):
     assert np.isfinite(f.mean).all()
     assert (f.scale > 0).all()
     np.testing.assert_array_equal(same, x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.floats(width=64), min_size=2, max_size=2), min_size=4, max_size=8))
+def test_any_array_becomes_finite_numbers_and_survives_json(rows):
+    x = np.array(rows)
+    f, _ = Features.fit(x, np.arange(3))
+    encoded = f.transform_own(x, "x", lambda said: None)
+    assert encoded.shape == (len(x), *f.shape)
+    assert np.isfinite(encoded).all()
+    assert np.isfinite(f.mean).all()
+    assert (f.scale > 0).all()
+    np.testing.assert_array_equal(again(f).transform_own(x, "x", lambda said: None), encoded)
 
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
@@ -323,3 +336,10 @@ def test_a_table_may_stand_in_for_an_array_by_its_names():
 
 def test_saved_features_that_are_damaged():
     assert "the saved features cannot be read" in problem(Features.from_json, {"encoder": {"kind": "array"}})
+
+
+def test_a_warning_points_at_the_line_that_asked():
+    f, _ = Features.fit(TABLE)
+    with pytest.warns(PellucidWarning) as caught:
+        f.transform(TABLE[:1].with_columns(colour=pl.lit("green")))
+    assert caught[0].filename == __file__

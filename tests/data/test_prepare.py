@@ -115,6 +115,7 @@ def test_class_weights_multiply_into_those_of_the_training_rows():
 
 def test_too_few_rows():
     assert "n_samples = 2" in problem(prepare, made(2))
+    assert "there is one row only" in problem(prepare, made(1), split=(1, 0, 0))
     every = Dataset(np.eye(9), [f"c{i}" for i in range(9)])
     text = problem(prepare, every)
     assert "there are too few rows for so many classes" in text
@@ -149,7 +150,9 @@ def test_what_the_held_out_parts_have_anew_becomes_a_note():
 
 
 def test_encoding_a_later_set():
-    data = load(pl.DataFrame({"c": ["a", "b"] * 20, "v": range(40), "kind": ["u", "w"] * 20}), target="kind")
+    data = load(
+        pl.DataFrame({"c": ["a", "b"] * 20, "v": [i % 7 for i in range(40)], "kind": ["u", "w"] * 20}), target="kind"
+    )
     p = prepare(data)
     part = encode(
         load({"v": [1, 2, 3], "c": ["a", "b", "a"], "kind": ["w", None, "u"]}, target="kind"), p.features, p.targets

@@ -88,6 +88,11 @@ def test_parquet_and_json_lines_keep_their_types(tmp_path):
     assert read["a"].to_list() == [1.0, 2.5]
 
 
+def test_lines_of_old_macs_and_separators_at_the_end(write):
+    assert read_table(write("a,b\r1,2\r3,4\r"))[0].rows() == [(1, 2), (3, 4)]
+    assert read_table(write("a,b,\n1,2,\n3,4,\n"))[0].columns == ["a", "b"]
+
+
 def test_blank_lines_are_left_out_and_said(write):
     table, notes = read_table(write("a,b\n1,2\n\n3,4\n  \n"))
     assert table.rows() == [(1, 2), (3, 4)]

@@ -54,7 +54,7 @@ def test_scan_equals_the_loop_in_value_and_gradient():
         return jnp.stack(out)
 
     np.testing.assert_allclose(scanned(W), by_hand(W), rtol=1e-5)
-    slopes = [jax.grad(lambda w, f=f: (f(w) ** 2).sum())(W) for f in (scanned, by_hand)]
+    slopes = [jax.jit(jax.grad(lambda w, f=f: (f(w) ** 2).sum()))(W) for f in (scanned, by_hand)]
     np.testing.assert_allclose(*slopes, rtol=1e-4)
 
 
@@ -85,7 +85,8 @@ def test_remat_equals_the_plain_pass_and_hands_on_running_state():
         y = ctx.remat(lambda ctx, x: ctx.run(net, p, x), X[:, 0]) if saving else ctx.run(net, p, X[:, 0])
         return (y**2).sum(), ctx.updates
 
-    plain, saved = (jax.value_and_grad(forward, has_aux=True)(p, saving) for saving in (False, True))
+    step = jax.jit(jax.value_and_grad(forward, has_aux=True), static_argnums=1)
+    plain, saved = step(p, False), step(p, True)
     assert plain[0][1].keys() == saved[0][1].keys() == {"batch_norm1"}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, saved)
     assert "remat" in str(jax.make_jaxpr(lambda p: forward(p, True)[0])(p))

@@ -52,9 +52,9 @@ def test_masked_rows_get_no_gradient_and_give_none():
     mask = jnp.array([True, True, True, False])
 
     def loss(x):
-        return Context(train=True, state=state, mask=mask).run(BatchNorm(), p, x)[:3].sum()
+        return Context(train=True, state=state, mask=mask).run(BatchNorm(), p, x)[:3]
 
-    slope = jax.grad(lambda x: loss(x) ** 2)(x)
+    slope = jax.jit(jax.grad(lambda x: (loss(x) ** 3).sum()))(x)
     assert (slope[3] == 0).all()
     assert (slope[:3] != 0).all()
 
@@ -75,7 +75,7 @@ def test_one_row_or_none_gives_no_nan(mask):
     def loss(x):
         return Context(train=True, state=state, mask=mask).run(BatchNorm(), p, x).sum()
 
-    assert np.isfinite(jax.grad(loss)(jnp.asarray(x, "float32"))).all()
+    assert np.isfinite(jax.jit(jax.grad(loss))(jnp.asarray(x, "float32"))).all()
 
 
 def test_evaluation_reads_the_running_statistics_and_leaves_them():

@@ -95,7 +95,8 @@ CASES: dict[str, Case] = {
         else (o[:, 0] - y) ** 2,
     ),
     "mean_absolute_error": Case(
-        MeanAbsoluteError(), values, lambda o, y: np.array([mean_absolute_error(a, b) for a, b in zip(y, o, strict=True)])
+        MeanAbsoluteError(), values,
+        lambda o, y: np.array([mean_absolute_error(a, b) for a, b in zip(y, o, strict=True)]),
     ),
     "huber": Case(Huber(), values, lambda o, y: huber(o, y, 1.0)),
     "huber:2.5": Case(Huber(2.5), values, lambda o, y: huber(o, y, 2.5)),

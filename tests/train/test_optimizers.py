@@ -173,8 +173,7 @@ def test_accumulated_batches_are_one_large_batch(name):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 3, 4, 2)), rng.normal(size=(2, 3, 4, 3))
 
-    def gradient(w, x, y):
-        return jax.grad(lambda w: ((x @ w["w"] + w["b"] - y) ** 2).sum(-1).mean())(w)
+    gradient = jax.jit(jax.grad(lambda w, x, y: ((x @ w["w"] + w["b"] - y) ** 2).sum(-1).mean()))
 
     settings = {"learning_rate": 0.1, "weight_decay": 0.1, "clip_norm": 1.0}
     with jax.enable_x64(True):

@@ -33,13 +33,15 @@ def run_line(place: RunDir) -> dict[str, Any]:
 
     result = read_json(place.result) if place.result.is_file() else None
     line: dict[str, Any] = {
-        "run": str(place.path), "name": place.path.name, "status": facts.status(result, result is None and place.running),
+        "run": str(place.path), "name": place.path.name, "status": facts.status(result, place.running),
         "task": None, "metric": None, "validation": None, "test": None, "best_epoch": None, "epochs": None,
         "steps": None, "seconds": None, "parameters": None,
     }  # fmt: skip
     if result is not None:
         metric = result["metric"]
-        line |= {key: result.get(key) for key in ("task", "metric", "best_epoch", "epochs", "steps", "seconds", "parameters")}
+        line |= {
+            key: result.get(key) for key in ("task", "metric", "best_epoch", "epochs", "steps", "seconds", "parameters")
+        }
         line |= {part: (result.get(part) or {}).get(metric) for part in ("validation", "test")}
     elif place.record.is_file():
         line |= _progress(place)
@@ -80,7 +82,7 @@ def datasets(*, as_json: bool) -> None:
     from pellucid.data.builtin import datasets as listed
 
     names = ("name", "rows", "features", "task", "about")
-    found = [dict(zip(names, line, strict=True)) for line in listed()]
+    found: list[dict[str, Any]] = [dict(zip(names, line, strict=True)) for line in listed()]
     if as_json:
         _print_json(found)
         return
@@ -97,15 +99,16 @@ def report(run: Path) -> None:
 
 
 def verify(run: Path, *, trust: bool, as_json: bool) -> int:
+    """The exit code is 1 where the bytes differ."""
     place = options.find_run(run)
     from pellucid import recipe as recipes
+    from pellucid.verify import verify as again
+    from pellucid.views.terminal import TerminalProgress
 
     options.refuse_code(recipes.read(place.recipe), trust, place.recipe)
-    if not place.result.is_file():
-        raise RunError("the run is not finished, so there is nothing to verify", where=place.path)
-    from pellucid.verify import verify as again
-
-    found = again(place.path)
+    place.read_result()
+    with TerminalProgress() as progress:
+        found = again(place.path, callbacks=(progress,))
     if as_json:
         _print_json(found)
     else:

@@ -85,19 +85,20 @@ def evaluate(run: Path, file: str | None, *, device: str | None, as_json: bool) 
 
 
 def evaluation(place: Any, file: str | None) -> dict[str, Any]:
-    """{"file", "part", "rows", "loss", metric, "details", "run"} of a run's network on a file, or on its own held-out part."""
+    """{"part", "rows", "loss", metric, "details", ...} of a run's network on a file, or on its own held-out part."""
     from pellucid import outcome
     from pellucid import recipe as recipes
+    from pellucid.network.layer import flatten
     from pellucid.network.network import Network
     from pellucid.train.evaluate import Evaluator
 
     recipe = recipes.read(place.recipe)
     network = Network.load(place.path)
+    if network.targets is None or network.features is None:
+        raise DataError("the network does not know its data", where=place.network, fix="train it with pellucid train")
     loss, metric, notes = _yardsticks(recipe, network.targets)
     part, name, said = _rows(recipe, network, file)
     evaluator = Evaluator(network.layer, loss, metric)
-    from pellucid.network.layer import flatten
-
     params, state = flatten(network.params or {}), network.state or {}
     scores = evaluator(params, state, part).to_json(outcome.metric_name(metric))
     details = outcome.details(evaluator.outputs(params, state, part), part, network.targets)

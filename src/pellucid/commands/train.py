@@ -45,9 +45,8 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
         words["baselines"] = not words.pop("no_baselines")
     if "rate" in words:
         words["rates"] = options.pairs(words.pop("rate"), "--rate")
-    for name in ("start",):
-        if name in words:
-            words[name] = str(options.find_run(words[name]).path)
+    if "start" in words:
+        words["start"] = str(options.find_run(words["start"]).path)
     words["learning_rate"] = options.number_or("auto", words.get("learning_rate"), float, "--learning-rate")
     words["batch_size"] = options.number_or("all", words.get("batch_size"), int, "--batch-size")
     words["split"] = options.numbers(words.get("split"), "--split")
@@ -79,7 +78,9 @@ def _train(recipe: Any, folder: Path | None, given: dict[str, Any]) -> int:
 
     exact = "out" in given
     place = given.get("out", options.home())
-    return _watched(given, lambda callbacks: run_recipe(recipe, out=place, exact=exact, folder=folder, callbacks=callbacks))
+    return _watched(
+        given, lambda callbacks: run_recipe(recipe, out=place, exact=exact, folder=folder, callbacks=callbacks)
+    )
 
 
 def _resume(given: dict[str, Any]) -> int:
@@ -143,23 +144,27 @@ def _show(run: Any, as_json: bool) -> None:
         print(json.dumps(files.finite(run.result), ensure_ascii=False, allow_nan=False))
         return
     from pellucid.views.console import out
-    from pellucid.views.summary import summary
+    from pellucid.views.summary import show_summary
 
-    out().print(summary(run.result, str(report) if report else None, run.recipe.train.keep or "best"))
+    show_summary(out(), run.result, str(report) if report else None, run.recipe.train.keep or "best")
 
 
 def _folds(recipe: Any, given: dict[str, Any]) -> int:
     from pellucid import files
     from pellucid.folds import fit_folds
+    from pellucid.views.report import write_report
 
-    done = _with_progress(given, lambda callbacks: fit_folds(
-        recipe, given["folds"], out=given.get("out", options.home()), callbacks=callbacks,
-    ))  # fmt: skip
+    place = given.get("out", options.home())
+    done = _with_progress(given, lambda callbacks: fit_folds(recipe, given["folds"], out=place, callbacks=callbacks))
+    for run in done.runs:
+        if run.path is not None:
+            write_report(run.path)
     if given.get("json"):
-        print(json.dumps(files.finite(done.result), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(files.finite({**done.result, "run": str(done.path)}), ensure_ascii=False, allow_nan=False))
         return 0
     from pellucid.views.console import out
     from pellucid.views.listing import folds_table
 
     out().print(folds_table(done.result))
+    print(f"runs     {done.path}")
     return 0

@@ -1,0 +1,20 @@
+"""Other people's software: `connect.sklearn` (estimators), `connect.jax` (Equinox, Flax and plain functions)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pellucid.connect import jax as jax
+    from pellucid.connect import sklearn as sklearn
+
+_PARTS = ("jax", "sklearn")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:  # each needs a library that others do without, or that takes long to import
+        return import_module(f"pellucid.connect.{name}")
+    raise AttributeError(f"module 'pellucid.connect' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(_PARTS)

@@ -27,13 +27,14 @@ from pellucid.data import Dataset
 from pellucid.errors import DataError, SettingError
 from pellucid.fit import Callback, Run, fit
 from pellucid.network.network import pad_rows
-from pellucid.train.losses import Loss
 from pellucid.train.loop import EpochEnded
+from pellucid.train.loss import Loss
 
 VALIDATED_FROM = 100  # rows; fewer are all trained on
 BLOCK = 256  # rows computed at once: always as many, so that a row's outputs do not depend on those beside it
 PASSED = (
-    "network", "activation", "loss", "optimizer", "learning_rate", "schedule", "batch_size", "epochs", "steps", "patience"
+    "network", "activation", "loss", "optimizer", "learning_rate", "schedule", "batch_size", "epochs", "steps",
+    "patience",
 )  # fmt: skip
 
 
@@ -85,7 +86,9 @@ class _Estimator(BaseEstimator):
         class_weights = about.pop("class_weights", None)
         X, y, weights = _merged(X, y, weight)
         if len(X) == 1:
-            raise DataError("there is one sample only", where="X", expected="two different rows at least", got="n_samples = 1")
+            raise DataError(
+                "there is only one row", where="X", expected="two that differ, at least", got="n_samples = 1"
+            )
         names = getattr(self, "feature_names_in_", None)
         data = Dataset(X, y, weight=weights, feature_names=None if names is None else tuple(names), **about)
         kept_back = self.validation_fraction if len(X) >= VALIDATED_FROM else 0.0
@@ -147,7 +150,7 @@ class PellucidClassifier(ClassifierMixin, _Estimator):
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on rows X [n, features] and labels y [n], or yes-or-no labels [n, k]. Raises ValueError for bad input."""
+        """Train on rows X [n, features] and labels y [n], or yes-or-no labels [n, k]; ValueError for bad input."""
         X, y, weight = self._checked(X, y, sample_weight, numeric=False)
         check_classification_targets(y)
         kind = type_of_target(y)
@@ -167,9 +170,8 @@ class PellucidClassifier(ClassifierMixin, _Estimator):
                 got=f"{self.classes_[0]!r} in every row that counts",
             )  # fmt: skip
         names = tuple(self.classes_.tolist())
-        self._train(
-            X, codes, weight, task="classification", class_names=names, class_weights=self._weight_of_class(codes, weight)
-        )
+        table = self._weight_of_class(codes, weight)
+        self._train(X, codes, weight, task="classification", class_names=names, class_weights=table)
         return self
 
     def _weight_of_class(self, codes: np.ndarray, weight: np.ndarray) -> Any:
@@ -233,7 +235,7 @@ class PellucidRegressor(RegressorMixin, _Estimator):
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on rows X [n, features] and numbers y [n] or [n, targets]. Raises ValueError for bad input."""
+        """Train on rows X [n, features] and numbers y [n] or [n, targets]; ValueError for bad input."""
         X, y, weight = self._checked(X, y, sample_weight, numeric=True)
         self._width = None if y.ndim == 1 else y.shape[1]
         self._train(X, y.astype(np.float64), weight, task="regression")

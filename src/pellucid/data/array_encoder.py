@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pellucid.data.arrays import as_array
 from pellucid.data.moments import moments, row_chunks
-from pellucid.data.reach import LARGEST_FLOAT32, float32_frame
+from pellucid.data.reach import LARGEST_FLOAT32, float32_frame, in_frame
 from pellucid.errors import DataError
 
 
@@ -67,8 +67,6 @@ class ArrayEncoder:
         named = cls((width,), "float32", names).names
         gaps = sum((~np.isfinite(x[part])).sum(axis=0) for part in row_chunks(rows, (width,)))
         flagged = tuple(int(i) for i in np.flatnonzero(gaps))
-        everywhere = flagged or not all(np.isfinite(x[p]).all() for p in row_chunks(np.arange(len(x)), (width,)))
-        fill = tuple(_median(x[rows, i]) for i in range(width)) if everywhere else ()
         notes = [_gap_note(named[i], x[rows, i]) for i in flagged]
         frames = _frames(x, rows)
         shifted = [named[i] for i, frame in enumerate(frames) if frame != (0.0, 1.0)]
@@ -78,7 +76,10 @@ class ArrayEncoder:
             notes.append(
                 f"feature {shifted[0]!r}{more}: shifted or scaled before float32, which could not hold the spread"
             )
-        return cls((width,), "float32", names, flagged, fill, offset, unit), notes
+        made = cls((width,), "float32", names, flagged, (), offset, unit)
+        if flagged or not all(_in_reach(made._framed(x[p])) for p in row_chunks(np.arange(len(x)), (width,))):
+            made = replace(made, fill=tuple(_median(x[rows, i]) for i in range(width)))
+        return made, notes
 
     def encode(self, x: Any, where: str, say: Callable[[str], None], *, lenient: bool = False) -> np.ndarray:
         """Rows as `float32` or `uint8 [n, *shape]`; gaps that training did not have raise, or are told if `lenient`."""
@@ -99,19 +100,19 @@ class ArrayEncoder:
         return self._numbers(x, where, say if lenient else None)
 
     def _numbers(self, x: np.ndarray, where: str, say: Callable[[str], None] | None) -> np.ndarray:
-        if self.offset:
-            x = (x.astype(np.float64) - np.array(self.offset)) / np.array(self.unit)
-        gaps = ~(np.abs(x) <= LARGEST_FLOAT32)
-        if not gaps.any() and not self.flagged:
+        x = self._framed(x)
+        if _in_reach(x) and not self.flagged:
             return x.astype(np.float32, copy=False)
-        return self._fill(x, gaps, where, say)
+        return self._fill(x, ~(np.abs(x) <= LARGEST_FLOAT32), where, say)
+
+    def _framed(self, x: np.ndarray) -> np.ndarray:
+        return in_frame(x, np.array(self.offset), np.array(self.unit)) if self.offset else x
 
     def _fill(self, x: np.ndarray, gaps: np.ndarray, where: str, say: Callable[[str], None] | None) -> np.ndarray:
         if len(self.given) != 1:
             _refuse_gaps(x, where, "the array has values that are not finite")
         fill = np.array(self.fill) if self.fill else np.full(self.given[0], np.nan)
-        if self.offset:
-            fill = (fill - np.array(self.offset)) / np.array(self.unit)
+        fill = self._framed(fill)
         stray = gaps.copy()
         stray[:, list(self.flagged)] = False
         if stray.any() and say is not None and self.fill:
@@ -164,6 +165,11 @@ def _refuse_gaps(x: np.ndarray, where: str, problem: str) -> None:
                 expected="finite numbers",
                 got=x[tuple(place)],
             )
+
+
+def _in_reach(x: np.ndarray) -> bool:
+    """Whether float32 can hold every value; False where a NaN is among them."""
+    return bool(x.min() >= -LARGEST_FLOAT32 and x.max() <= LARGEST_FLOAT32)
 
 
 def _median(values: np.ndarray) -> float:

@@ -123,7 +123,7 @@ def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
-            raise DataError("the file is no .npz archive", where=path, expected="what np.savez wrote", got="other bytes")
+            raise DataError("the file is no .npz archive", where=path, expected="what np.savez writes")
     try:
         # opened here, for np.load leaves a file open that it cannot read
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from pellucid.data.dataset import Dataset
+
+FILES = {
+    "digits": "digits.csv.gz",
+    "iris": "iris.csv",
+    "wine": "wine_data.csv",
+    "breast-cancer": "breast_cancer.csv",
+}
+NUCLEUS = (
+    "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
+    "fractal dimension",
+)  # fmt: skip
+NAMES = {
+    "digits": tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+    "iris": ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"),
+    "wine": (
+        "alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids",
+        "nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline",
+    ),
+    "breast-cancer": (
+        *(f"mean {n}" for n in NUCLEUS), *(f"{n} error" for n in NUCLEUS), *(f"worst {n}" for n in NUCLEUS)
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,26 +58,44 @@ def builtin(name: str) -> Dataset:
 
 
 def _sklearn(name: str) -> Dataset:
-    from sklearn import datasets as sets  # lazily: importing it takes longer than training on iris
-
-    bunch = getattr(sets, f"load_{name.replace('-', '_')}")()
-    names = tuple(str(n) for n in bunch.feature_names)
-    y, classes = np.asarray(bunch.target), None
-    if name not in ("digits", "diabetes"):
-        classes = tuple(str(c) for c in bunch.target_names)
-        y = np.asarray(classes, dtype=object)[y]
-    task = "regression" if name == "diabetes" else "classification"
-    column = {"diabetes": "progression", "digits": "digit", "iris": "species"}.get(name, "class")
+    """A set of scikit-learn's: read from its files where they lie as expected, for importing its loaders takes longer
+    than training on iris; through `sklearn.datasets` otherwise."""
+    x, y, names, classes = _from_files(name) or _from_loader(name)
     return Dataset(
-        np.asarray(bunch.data),
-        y,
+        x,
+        y if classes is None else np.asarray(classes, dtype=object)[y],
         name=name,
         source=f"builtin:{name}",
-        task=task,
+        task="regression" if name == "diabetes" else "classification",
         feature_names=names,
         class_names=classes,
-        target=(column,),
+        target=({"diabetes": "progression", "digits": "digit", "iris": "species"}.get(name, "class"),),
     )
+
+
+def _from_loader(name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[str, ...] | None]:
+    from sklearn import datasets as sets
+
+    bunch = getattr(sets, f"load_{name.replace('-', '_')}")()
+    classes = None if name in ("digits", "diabetes") else tuple(str(c) for c in bunch.target_names)
+    return np.asarray(bunch.data), np.asarray(bunch.target), tuple(str(n) for n in bunch.feature_names), classes
+
+
+def _from_files(name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[str, ...] | None] | None:
+    """The same as `_from_loader`, or None where the files are elsewhere (diabetes needs scikit-learn's arithmetic)."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations or name not in FILES:
+        return None
+    path = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data" / FILES[name]
+    if not path.is_file():
+        return None
+    if name == "digits":
+        table = np.loadtxt(path, delimiter=",")
+        return table[:, :-1], table[:, -1].astype(np.int64), NAMES[name], None
+    with path.open(encoding="utf-8") as file:
+        classes = tuple(file.readline().strip().split(",")[2:])  # the first line: rows, features, classes
+        table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64), NAMES[name], classes
 
 
 def _made(name: str, x: np.ndarray, y: np.ndarray, order: np.random.Generator) -> Dataset:

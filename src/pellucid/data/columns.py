@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 import polars as pl
 
-from pellucid.data.reach import LARGEST_FLOAT32, float32_frame
+from pellucid.data.reach import LARGEST_FLOAT32, float32_frame, in_frame
 from pellucid.errors import DataError
 
 Say = Callable[[str], None]
@@ -69,7 +69,7 @@ class NumberColumn:
 
     def encode(self, series: pl.Series, where: str, say: Say) -> np.ndarray:
         values = numbers(series, where)
-        scaled = (values - self.offset) / self.unit
+        scaled = in_frame(values, self.offset, self.unit)
         gaps = ~(np.abs(scaled) <= LARGEST_FLOAT32)  # NaN, infinite, or beyond float32
         if gaps.any():
             if not self.flag:

@@ -46,6 +46,9 @@ def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
             expected=f"rows of {len(header)} fields separated by {separator!r}, quotes in pairs",
             got=problem,
         ) from None
+    if table.width != len(header):
+        _check_rows(text, separator, len(header), path)
+        raise DataError("the table cannot be read", where=path, expected=f"{len(header)} columns", got=table.width)
     table.columns = header
     if table.height and table[header[-1]].null_count():  # a row cut short leaves its last field empty
         _check_rows(text, separator, len(header), path)
@@ -55,6 +58,8 @@ def read_delimited(path: Path) -> tuple[pl.DataFrame, list[str]]:
         if empty.any():
             table = table.filter(~empty)
             notes.append(f"{int(empty.sum()):,} empty lines were left out")
+    unnamed = [name for i, name in enumerate(header) if name == f"column {i + 1}"]  # a separator at each line's end
+    table = table.drop([name for name in unnamed if table[name].null_count() == table.height and table.width > 1])
     if not table.height:
         raise DataError(
             "the table has a header but no rows", where=path, expected="at least one row below the header", got="none"
@@ -92,7 +97,8 @@ def utf8(path: Path) -> bytes:
             got=f"byte 0x{raw[error.start]:02x}",
             fix="save the file as UTF-8 (in Excel: 'CSV UTF-8')",
         ) from None
-    return raw.removeprefix(b"\xef\xbb\xbf")
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    return raw if b"\n" in raw else raw.replace(b"\r", b"\n")  # the lines of old Macs
 
 
 def _refuse_binary(raw: bytes, path: Path) -> None:

@@ -137,7 +137,7 @@ class Features:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, PellucidWarning, stacklevel=4)
+    warnings.warn(message, PellucidWarning, stacklevel=5)
 
 
 def _silent(message: str) -> None:

@@ -41,7 +41,9 @@ def from_table(
             vectors[role] = given
     x = table.drop(taken)
     if not x.width:
-        raise DataError("no feature is left", where=where, expected="a column besides the target", got=table.columns)
+        raise DataError(
+            "no feature is left", where=where, expected="a column besides the target", got=", ".join(table.columns)
+        )
     y = None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
     return Dataset(
         x,
@@ -87,7 +89,7 @@ def _target_columns(table: pl.DataFrame, target: Any, where: str, notes: list[st
     lower = {c.lower(): c for c in free}
     found = next((lower[n] for n in TARGET_NAMES if n in lower), None) or (free[-1] if free else None)
     if found is None:
-        raise DataError("no column is left to be the target", where=where, got=table.columns)
+        raise DataError("no column is left to be the target", where=where, got=", ".join(table.columns) or "no columns")
     notes.append(f"no target was named: column {found!r} was taken")
     return [found]
 

@@ -158,7 +158,8 @@ def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, 
             for k, v in columns.items()
             if (v if isinstance(v, str) else k) in fields and (v is not None or k == "weight")
         }
-        made[part] = Dataset(fields.pop("x"), fields.pop("y", None), name=part or name, source=str(path), target=names, **fields)
+        x, y = fields.pop("x"), fields.pop("y", None)
+        made[part] = Dataset(x, y, name=part or name, source=str(path), target=names, **fields)
     data = replace(made[""], validation=made.get("validation"), test=made.get("test"))
     if target not in (None, False):
         _refuse_target(target, data)

@@ -73,19 +73,19 @@ def prepare(
     (104, 23, 23, ('setosa', 'versicolor', 'virginica'))
     """
     data, known, notes = _labelled(dataset)
+    place = dataset.source or dataset.name
     split = _check_split(split)
+    if len(data) == 1:
+        raise DataError("there is one row only", where=place, expected="two or more", got="n_samples = 1")
     fitted = targets
-    targets = fitted or Targets.fit(data, where=dataset.source or dataset.name)
+    targets = fitted or Targets.fit(data, where=place)
     classes = _strata(data, targets)
     parts = _parts(data, split, seed, fold, classes, notes)
-    if len(data) == 1 and targets.loss == "cross_entropy":
-        raise DataError("there is only one row", where=dataset.name, expected="more", got="n_samples = 1")
-    targets = fitted or Targets.fit(data, parts.train, where=dataset.source or dataset.name)
+    targets = fitted or Targets.fit(data, parts.train, where=place)
     if features is None:
         features, said = Features.fit(data.x, parts.train, names=data.feature_names, standardize=standardize)
         notes += said
     notes += _target_notes(targets, data)
-    place = dataset.source or dataset.name
 
     def part(rows: np.ndarray, name: str) -> Part | None:
         if not len(rows):

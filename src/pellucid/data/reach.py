@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+LARGEST_FLOAT32 = 3.4e38  # a little less than the largest, so that rounding to float32 cannot overflow
 
 
 def float32_frame(known: np.ndarray) -> tuple[float, float]:
@@ -25,5 +25,13 @@ def float32_frame(known: np.ndarray) -> tuple[float, float]:
     spread = float((down - mean).std()) * largest
     mean *= largest
     offset = mean if spread > 0 and abs(mean) > 1000 * spread else 0.0
-    unit = spread if spread > 0 and (largest > 1e30 or spread < 1e-30) else 1.0
+    unit = 1.0
+    if largest > 1e30 or 0 < spread < 1e-30:
+        unit = spread if spread > 0 else largest
     return offset, unit
+
+
+def in_frame(values: np.ndarray, offset: float | np.ndarray, unit: float | np.ndarray) -> np.ndarray:
+    """(values - offset) / unit in float64; what even that cannot hold becomes infinite, which counts as missing."""
+    with np.errstate(over="ignore"):
+        return (values.astype(np.float64) - offset) / unit

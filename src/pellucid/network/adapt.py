@@ -1,14 +1,18 @@
 """Fitting a network to its data: what the placeholders `Input()` and `Output()` leave open is filled in here."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 
-from pellucid.data import Features
+from pellucid.data import Features, Targets
 from pellucid.network.composite import replace_layers, walk
 from pellucid.network.dense import Input, resolve_output
 from pellucid.network.layer import Layer, Params, flatten, join, nest
+
+if TYPE_CHECKING:
+    from pellucid.network.network import Network
 
 
 def find_input(top: Layer) -> tuple[str, Input] | None:
@@ -40,3 +44,17 @@ def standardise(top: Layer, state: Params, features: Features) -> Params:
                 if at in flat:
                     flat[at] = jnp.asarray(values, jnp.float32).reshape(flat[at].shape)
     return nest(flat)
+
+
+def introduced(network: "Network", features: Features, targets: Targets) -> "Network":
+    """A network that has weights, and now meets its first data: what its `Input`s left open is filled in by them."""
+    open_inputs = [path for path, part in walk(network.layer) if isinstance(part, Input) and part.shape is None]
+    top = adapt(network.layer, features, targets.width)
+    arriving = jax.ShapeDtypeStruct((1, *features.shape), features.dtype)
+    state = flatten(network.state or {})
+    for path, part in walk(top):
+        if path in open_inputs:
+            shapes = {name: param.shape for name, param in part.declare(arriving).items()}
+            state |= {join(path, "mean"): jnp.zeros(shapes["mean"]), join(path, "scale"): jnp.ones(shapes["scale"])}
+    filled = standardise(top, nest(state), features) if open_inputs else nest(state)
+    return network.replace(layer=top, state=filled, features=features, targets=targets)

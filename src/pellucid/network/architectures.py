@@ -73,7 +73,7 @@ class MLP(Architecture):
     (128, 64)
     """
 
-    widths: tuple[int, ...] = (64, 32)
+    widths: tuple[int, ...] = (128, 64)
     activation: Layer = ReLU()
     dropout: float = 0.0
     input_dropout: float = 0.0
@@ -121,7 +121,7 @@ def find(text: str) -> Architecture:
 
 
 def mlp(
-    widths: tuple[int, ...] | list[int] | int = (64, 32),
+    widths: tuple[int, ...] | list[int] | int = (128, 64),
     activation: Layer | str = "relu",
     *,
     dropout: float = 0.0,

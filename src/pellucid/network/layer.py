@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +50,13 @@ class Param:
 class Layer(Spec, family="layer"):
     """Settings only; see the top of this file for the contract."""
 
+    reproducible: ClassVar[bool] = True
+
     def declare(self, x: Any) -> dict[str, Param]:
-        """The weights that this layer itself owns, given what arrives. A composite owns none, as a rule."""
+        """The weights that this layer itself owns, given what arrives. A composite owns none, as a rule.
+
+        A name may be a path (`layers/0/weight`); `apply` then finds the array in dicts within dicts.
+        """
         return {}
 
     def apply(self, p: Params, x: Any, ctx: "Context | None") -> Any:
@@ -194,14 +199,16 @@ class Context:
                 path = join(self.path, name)
                 if self.declared.setdefault(path, param) != param:
                     raise NetworkError("two layers share one path and differ", where=path, fix="give each its own name")
-            return {name: jnp.zeros(param.shape, param.dtype) for name, param in declared.items()}
+            return nest({name: jnp.zeros(param.shape, param.dtype) for name, param in declared.items()})
+        if not declared:
+            return own
         kept = self.state
         for step in self.parts:
             kept = kept.get(step, {})
-        own = {**own, **{k: v for k, v in kept.items() if not isinstance(v, dict)}} if kept else own
+        found = {**flatten(own), **flatten(kept)}
         for name, param in declared.items():
-            self._check_weight(name, param, own)
-        return own
+            self._check_weight(name, param, found)
+        return {**own, **nest({name: found[name] for name in declared})}
 
     def _check_weight(self, name: str, param: Param, own: Params) -> None:
         path = join(self.path, name)

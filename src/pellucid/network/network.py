@@ -8,9 +8,9 @@ Under everything lies the pure pair, which any JAX code can call, differentiate,
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,47 +18,15 @@ import numpy as np
 
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError
+from pellucid.network import storage
+from pellucid.network.adapt import find_input
 from pellucid.network.initial import Initializer
-from pellucid.network.layer import Context, Layer, Leaf, Param, Params, flatten, nest, show_shape
+from pellucid.network.layer import Context, Layer, Param, Params, flatten, nest
 from pellucid.network.link import Link, apply_link
+from pellucid.network.summary import summary
+from pellucid.network.trace import trace
 
 BLOCK = 1024  # rows computed at once by predict, so that memory stays bounded
-
-
-class Traced(NamedTuple):
-    """What a network turns out to be for a given input: every weight it declares, and every leaf with its shapes."""
-
-    declared: dict[str, Param]
-    leaves: tuple[Leaf, ...]
-    y: Any
-
-
-def trace(layer: Layer, x: Any) -> Traced:
-    """Run `layer` on shapes alone. `x`: arrays or `jax.ShapeDtypeStruct`s with a batch axis."""
-    leaves, treedef = jax.tree.flatten(jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), x, is_leaf=_is_array))
-    return _trace(layer, tuple(leaves), treedef)
-
-
-def _is_array(a: Any) -> bool:
-    return hasattr(a, "shape") and hasattr(a, "dtype")
-
-
-@lru_cache(maxsize=256)
-def _trace(layer: Layer, leaves: tuple, treedef) -> Traced:
-    shapes = jax.tree.unflatten(treedef, leaves)
-    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(*a), shapes, is_leaf=lambda a: _is_pair(a))
-    met: list[Leaf] = []
-    declared: dict[str, Param] = {}
-
-    def forward(x):
-        return Context(declared=declared, leaves=met).run(layer, {}, x)
-
-    y = jax.eval_shape(forward, x)
-    return Traced(declared, tuple(met), y)
-
-
-def _is_pair(a: Any) -> bool:
-    return isinstance(a, tuple) and len(a) == 2 and isinstance(a[0], tuple) and isinstance(a[1], str)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -187,8 +155,6 @@ class Network:
         if self.features is not None:
             shape, dtype = tuple(self.features.shape), self.features.dtype
         else:
-            from pellucid.network.adapt import find_input
-
             found = find_input(self.layer)
             if found is not None and found[1].shape is not None:
                 shape, dtype = found[1].shape, found[1].dtype or "float32"
@@ -198,22 +164,16 @@ class Network:
 
     def summary(self, x: Any = None) -> str:
         """One line a layer: path, layer, output shape, parameters."""
-        from pellucid.network.summary import summary
-
         return summary(self, self.example() if x is None else x)
 
     def save(self, path: str | Path) -> Path:
         """Write `network.json` and `weights.safetensors` into the folder `path`."""
-        from pellucid.network.storage import save
-
-        return save(self, Path(path))
+        return storage.save(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> "Network":
         """Read what `save`, or a run, wrote."""
-        from pellucid.network.storage import load
-
-        return load(Path(path))
+        return storage.load(Path(path), cls)
 
     def __repr__(self) -> str:
         size = f"{self.parameters:,} parameters" if self.params is not None else "not initialised"
@@ -263,6 +223,3 @@ def _power_of_two(n: int) -> int:
 def as_network(value: Any) -> Network:
     """A Network from a Network, a Layer, or the JSON or name of a layer."""
     return value if isinstance(value, Network) else Network(Layer.of(value))
-
-
-__all__ = ["Network", "Traced", "as_network", "merge_updates", "pad_rows", "show_shape", "trace"]

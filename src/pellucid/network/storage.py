@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,18 +10,33 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-import pellucid.network.architectures  # noqa: F401  (a file may name any layer: all must be registered)
+import pellucid.network.activations  # a file may name any layer: all must be registered
+import pellucid.network.foreign
+import pellucid.network.norm  # noqa: F401
 from pellucid import files
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError, PellucidError, RunError
+from pellucid.network.adapt import adapt
 from pellucid.network.layer import Layer, flatten, nest
-from pellucid.network.link import link_from_json, link_to_json
-from pellucid.network.network import Network, trace
+from pellucid.network.link import Link, link_from_json, link_to_json
+from pellucid.network.trace import trace
+
+if TYPE_CHECKING:
+    from pellucid.network.network import Network
 
 FORMAT = 1
 
 
-def describe(network: Network) -> dict[str, Any]:
+class Structure(NamedTuple):
+    """What `network.json` tells: all of a network but its weights."""
+
+    layer: Layer
+    features: Features | None
+    targets: Targets | None
+    link: Link
+
+
+def describe(network: "Network") -> dict[str, Any]:
     """What `network.json` holds."""
     example = network.example()
     return {
@@ -34,13 +49,13 @@ def describe(network: Network) -> dict[str, Any]:
     }
 
 
-def weights(network: Network) -> dict[str, np.ndarray]:
+def weights(network: "Network") -> dict[str, np.ndarray]:
     """Every array by its path, trained ones and running state alike."""
     both = {**flatten(network.params or {}), **flatten(network.state or {})}
     return {path: np.asarray(value) for path, value in both.items()}
 
 
-def save(network: Network, folder: Path) -> Path:
+def save(network: "Network", folder: Path) -> Path:
     """Write both files, each atomically."""
     network._weights()
     files.make_folder(folder)
@@ -49,21 +64,22 @@ def save(network: Network, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> Network:
-    """Read a network from the folder that `save`, or a run, wrote."""
+def load(folder: Path, cls: "type[Network]", layer: Layer | None = None) -> "Network":
+    """Read a network from the folder that `save`, or a run, wrote. layer: used in place of the structure in the file,
+    for networks whose code no file holds."""
     if not (folder / "network.json").is_file():
         raise RunError("there is no network here", where=folder, expected="network.json and weights.safetensors")
-    network, example = read_structure(folder / "network.json")
+    found, example = read_structure(folder / "network.json", layer)
     path = folder / "weights.safetensors"
     if not path.is_file():
         raise RunError("there are no weights here", where=path, fix="the run has not finished an epoch; resume it")
     tensors = read_tensors(path)
-    declared = trace(network.layer, example).declared
+    declared = trace(found.layer, example).declared
     _check(declared, tensors, path)
     arrays = {name: jax.numpy.asarray(tensors[name]) for name in declared}
     params = nest({name: value for name, value in arrays.items() if declared[name].trained})
     state = nest({name: value for name, value in arrays.items() if not declared[name].trained})
-    return network.replace(params=params, state=state)
+    return cls(found.layer, params, state, features=found.features, targets=found.targets, link=found.link)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -77,7 +93,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         ) from error  # fmt: skip
 
 
-def read_structure(path: Path) -> tuple[Network, jax.ShapeDtypeStruct]:
+def read_structure(path: Path, layer: Layer | None = None) -> tuple[Structure, jax.ShapeDtypeStruct]:
     """The network of a `network.json`, without weights, and the shape of its input."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -87,13 +103,14 @@ def read_structure(path: Path) -> tuple[Network, jax.ShapeDtypeStruct]:
                 "the network was written by another version of Pellucid", where=path, expected=f"format {FORMAT}",
                 got=f"format {version}", fix="use the version that wrote it (see recipe.toml), or train again",
             )  # fmt: skip
-        network = Network(
-            Layer.from_json(data["network"]),
-            features=Features.from_json(data["features"]) if data["features"] else None,
-            targets=Targets.from_json(data["targets"]) if data["targets"] else None,
-            link=link_from_json(data["link"]),
-        )
-        return network, jax.ShapeDtypeStruct((1, *data["input"]["shape"]), data["input"]["dtype"])
+        features = Features.from_json(data["features"]) if data["features"] else None
+        targets = Targets.from_json(data["targets"]) if data["targets"] else None
+        if layer is None:
+            layer = Layer.from_json(data["network"])
+        elif features is not None and targets is not None:
+            layer = adapt(layer, features, targets.width)
+        found = Structure(layer, features, targets, link_from_json(data["link"]))
+        return found, jax.ShapeDtypeStruct((1, *data["input"]["shape"]), data["input"]["dtype"])
     except PellucidError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:

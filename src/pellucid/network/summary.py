@@ -1,13 +1,20 @@
 """A network as a table of text: one line a leaf."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
-from pellucid.network.layer import Leaf, join, show_shape
-from pellucid.network.network import Network, trace
+from pellucid.network.layer import Layer, Leaf, join, show_shape
+from pellucid.network.trace import trace
 
 
-def rows(network: Network, x: Any) -> list[dict[str, Any]]:
+class Structured(Protocol):
+    """A network, with weights or without."""
+
+    @property
+    def layer(self) -> Layer: ...
+
+
+def rows(network: Structured, x: Any) -> list[dict[str, Any]]:
     """One dict a leaf: path, layer, output (shape without the batch), parameters, initial (of its weights)."""
     traced = trace(network.layer, x)
     return [_row(leaf, traced.declared) for leaf in traced.leaves]
@@ -26,7 +33,7 @@ def _row(leaf: Leaf, declared: dict) -> dict[str, Any]:
     }
 
 
-def summary(network: Network, x: Any) -> str:
+def summary(network: Structured, x: Any) -> str:
     """The table, aligned, with the total below."""
     table = [("layer", "kind", "output", "parameters", "initial weights")]
     found = rows(network, x)

@@ -9,7 +9,8 @@ from pellucid.data import Part
 from pellucid.network.layer import Layer, nest
 from pellucid.network.link import Link
 from pellucid.network.network import forward, pad_rows
-from pellucid.train.losses import Joint, Loss
+from pellucid.train.loss import Loss
+from pellucid.train.losses import Joint
 from pellucid.train.metrics import Metric
 from pellucid.train.step import evaluate_block
 

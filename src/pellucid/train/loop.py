@@ -16,11 +16,12 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.network.layer import flatten, nest
-from pellucid.network.network import Network, pad_rows, trace
+from pellucid.network.network import Network, pad_rows
+from pellucid.network.trace import trace
 from pellucid.signals.record import numbers as round_all
 from pellucid.signals.record import spread
 from pellucid.train.evaluate import Evaluator, Scores
-from pellucid.train.losses import Loss
+from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
@@ -107,7 +108,7 @@ class Loop:
         self.carry = start(self.program, flatten(network.params), network.state or {}, self.numbers)
         self.data = Data(*(None if a is None else jnp.asarray(a) for a in (train.x, train.y, train.weight)))
         self.key = jax.random.key(settings.seed)
-        self.evaluator = Evaluator(network.layer, settings.loss, settings.metric)
+        self.evaluator = Evaluator(network.layer, settings.loss.scored(), settings.metric)
         few = np.random.Generator(np.random.Philox(settings.seed)).permutation(rows)[:SAMPLE_ROWS]
         self.sample = Part(train.x[few], train.y[few], None if train.weight is None else train.weight[few], few)
         self.every, self.chunk_steps = cadence(self.program, sum(int(a.size) for a in self.carry.params.values()))

@@ -29,6 +29,10 @@ class Loss(Spec, family="loss"):
         """One number an example: [batch, ...] and targets -> [batch]."""
         raise NotImplementedError  # abstract
 
+    def scored(self) -> Self:
+        """The loss that scores are told in: without what helps only training (label smoothing)."""
+        return self
+
     def apply_link(self, outputs: jax.Array) -> jax.Array:
         """Raw outputs -> probabilities or values, in the same shape."""
         if self.link == "identity" or getattr(self, "from_probabilities", False):

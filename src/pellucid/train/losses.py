@@ -4,6 +4,7 @@
 example; where one example has several outputs, l is their mean.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import jax
@@ -83,6 +84,9 @@ class CrossEntropy(Loss):
         if not 0 <= self.label_smoothing < 1:
             self.refuse("label_smoothing", "a number in [0, 1)")
 
+    def scored(self):
+        return replace(self, label_smoothing=0.0)
+
     def per_example(self, outputs, y):
         classes, e = outputs.shape[-1], self.label_smoothing
         if y.shape == outputs.shape:
@@ -121,6 +125,9 @@ class BinaryCrossEntropy(Loss):
     def check(self):
         if not 0 <= self.label_smoothing < 1:
             self.refuse("label_smoothing", "a number in [0, 1)")
+
+    def scored(self):
+        return replace(self, label_smoothing=0.0)
 
     def per_example(self, outputs, y):
         y = aligned(self, outputs, y)
@@ -185,6 +192,9 @@ class Joint(Loss):
     @property
     def width(self) -> int:
         return max(stop for _, _, stop in self.parts)
+
+    def scored(self):
+        return Joint(tuple((part.scored(), start, stop) for part, start, stop in self.parts))
 
     def per_example(self, outputs, y):
         if y.ndim != 2 or y.shape[1] != len(self.parts) or outputs.shape[-1] != self.width:

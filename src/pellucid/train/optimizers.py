@@ -18,11 +18,11 @@ from pellucid.train.optimizer import Optimizer
 class GradientDescent(Optimizer):
     """w -= rate * gradient over the whole training set: the direction of steepest decrease. Cauchy 1847.
 
-    One update an epoch, so that its budget counts in updates. The rate suits standardised inputs, whose curvature is of
-    order 10 in a shallow network (above 2 / curvature it diverges).
+    One update an epoch, so that its budget counts in updates. Above 2 / curvature a rate diverges: with 0.1 a network
+    of 64 hidden units does so on diabetes (squared error), with half of that it learns there and on digits.
     """
 
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     default_batch: ClassVar = "all"
     default_updates: ClassVar = 2_000
 

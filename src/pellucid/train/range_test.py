@@ -2,7 +2,7 @@
 
 Smith 2017, "Cyclical learning rates for training neural networks". The rate grows geometrically over a hundred steps;
 the loss is smoothed; the test ends where it rises well above its lowest. The choice is the rate at which the smoothed
-loss falls fastest per decade, which lies well below the one where it turns.
+loss falls fastest, but at most a tenth of the rate at its lowest point: near the turn a step is too large already.
 """
 
 import dataclasses
@@ -32,9 +32,6 @@ class RangeTest:
     losses: list[float]
     smoothed: list[float]
     chosen: float
-
-    def apply(self, settings: Settings) -> Settings:
-        return dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, learning_rate=self.chosen))
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -77,14 +74,14 @@ def smooth(losses: list[float]) -> list[float]:
 
 
 def choose(rates: list[float], smoothed: list[float]) -> float:
-    """The rate of steepest fall before the lowest point.
+    """The rate of steepest fall, at most a tenth of the rate at the lowest point.
 
     >>> rates = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     >>> choose(rates, [2.3, 2.2, 1.2, 1.0, 5.0])
     0.01
     """
     lowest = int(np.argmin(smoothed))
-    if lowest < 2:
-        return float(rates[0] if lowest == 0 else rates[lowest])
+    if lowest == 0:
+        return float(rates[0])
     slopes = np.diff(smoothed[: lowest + 1]) / np.diff(np.log(rates[: lowest + 1]))
-    return float(f"{rates[int(np.argmin(slopes)) + 1]:.3g}")
+    return float(f"{min(rates[int(np.argmin(slopes)) + 1], rates[lowest] / 10):.3g}")

@@ -16,7 +16,7 @@ import optax
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
 from pellucid.network.probes import Probes, sample
-from pellucid.train.losses import Loss
+from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule

@@ -47,7 +47,7 @@ def _run(place: RunDir) -> dict[str, Any]:
     scores = [epoch.get("validation") or epoch["sample"] for epoch in epochs]
     metric = result["metric"] if result else next((n for one in scores[:1] for n in one if n != "loss"), "loss")
     return {
-        "run": str(place.path), "name": place.path.name, "status": facts.status(result, result is None and place.running),
+        "run": str(place.path), "name": place.path.name, "status": facts.status(result, place.running),
         "metric": metric, "result": result, "loss": [one["loss"] for one in scores],
         "curve": [one.get(metric) for one in scores],
     }  # fmt: skip
@@ -58,7 +58,9 @@ def comparison_text(found: dict[str, Any], console: Console) -> RenderableType:
     letters = list(string.ascii_uppercase[: len(runs)]) if len(runs) <= 26 else [str(i + 1) for i in range(len(runs))]
     names = table("", "", left=2)
     for letter, run in zip(letters, runs, strict=True):
-        names.add_row(Text(letter, style="bold"), run["name"] + ("" if run["status"] == "finished" else f" ({run['status']})"))
+        names.add_row(
+            Text(letter, style="bold"), run["name"] + ("" if run["status"] == "finished" else f" ({run['status']})")
+        )
     lines: list[RenderableType] = [names]
     if not found["same_data"]:
         lines.append(Text("the runs saw different data, so their scores do not compare", style="yellow"))

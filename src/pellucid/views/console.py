@@ -107,8 +107,6 @@ def size(count: float) -> str:
     >>> size(518361088)
     '518 MB'
     """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit != "GB" else f"{count:.1f} GB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -37,35 +37,23 @@ def datasets_table(found: list[dict[str, Any]]) -> RenderableType:
 
 
 def folds_table(result: dict[str, Any]) -> RenderableType:
-    """Each fold's scores, then mean and standard deviation."""
-    folds = result["folds"]
-    metric = folds[0]["metric"]
-    made = table("fold", "validation", f"test {metric}", "best epoch", "time")
-    for place, fold in enumerate(folds, 1):
-        made.add_row(
-            str(place),
-            figure((fold.get("validation") or {}).get(metric)),
-            figure((fold.get("test") or {}).get(metric)),
-            f"{fold['best_epoch']}/{fold['epochs']}",
-            seconds(fold["seconds"]),
-        )
-    mean, std = (_metric(result.get(key), metric) for key in ("mean", "std"))
-    return Group(made, Text(""), Text(f"test {metric}: {figure(mean)} ± {figure(std)} over {len(folds)} folds", style="bold"))
-
-
-def _metric(value: Any, metric: str) -> Any:
-    """A mean may be one number, or one for each part and score."""
-    if isinstance(value, dict):
-        value = value.get("test") or value.get("validation") or value
-    return value.get(metric) if isinstance(value, dict) else value
+    """Each fold's test scores, then mean and standard deviation."""
+    names = list(result["mean"])
+    made = table("fold", *[f"test {name}" for name in names], "best epoch")
+    for place, fold in enumerate(result["folds"], 1):
+        made.add_row(str(place), *[figure(fold["test"].get(name)) for name in names], str(fold["best_epoch"]))
+    metric = result["metric"]
+    mean, std = figure(result["mean"][metric]), figure(result["std"][metric])
+    said = f"test {metric}: {mean} ± {std} over {len(result['folds'])} folds"
+    return Group(made, Text(""), Text(said, style="bold"), Text(f"{seconds(result['seconds'])} in all"))
 
 
 def verdict(found: dict[str, Any]) -> RenderableType:
     """What `verify` says."""
-    if not found["comparable"]:
-        head = Text("not comparable: the run was made elsewhere, so its bytes need not agree", style="yellow")
-    elif found["agrees"]:
+    if found["agrees"]:
         head = Text("the bytes agree: the recipe gives this run again", style="green")
+    elif not found["comparable"]:
+        head = Text("not comparable: the run was made elsewhere, so its bytes need not agree", style="yellow")
     else:
         head = Text("the bytes differ: the recipe does not give this run again", style="red")
     lines: list[RenderableType] = [head]

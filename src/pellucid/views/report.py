@@ -1,3 +1,119 @@
+"""report.html: one page that shows a run, made from the files of its folder alone. No script, nothing fetched."""
+
+import json
+import time
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Any
+
+from pellucid import files
+from pellucid.errors import PellucidError
+from pellucid.rundir import RunDir, read_json
+from pellucid.signals.record import Record, read_lines, read_record
+from pellucid.views import facts, report_parts
+from pellucid.views.report_style import CSS
+
+
+@dataclass
+class Pages:
+    """All that the run's folder tells."""
+
+    place: RunDir
+    result: dict[str, Any] | None
+    recipe: dict[str, Any]
+    recipe_text: str
+    record: Record
+    layers: list[dict[str, Any]]  # path, layer, output, parameters, initial
+    began: float | None  # seconds since 1970
+
+    @property
+    def name(self) -> str:
+        return str(self.recipe.get("name") or self.place.path.name)
+
+    @property
+    def metric(self) -> str:
+        if self.result is not None:
+            return str(self.result["metric"])
+        scores = self.record.epochs[-1]["sample"] if self.record.epochs else {}
+        return next((name for name in scores if name != "loss"), "loss")
+
+
 def write_report(path: Path) -> Path:
-    return path / "report.html"
+    """Write `report.html` into the run's folder, and give its path. An unfinished run has one, too.
+
+    Raises `RunError` where there is no run, or a file of it is damaged.
+    """
+    place = RunDir(path).require()
+    files.write_text(place.report, page(read(place)))
+    return place.report
+
+
+def read(place: RunDir) -> Pages:
+    import tomllib
+
+    text = place.recipe.read_text(encoding="utf-8")
+    result = read_json(place.result) if place.result.is_file() else None
+    record = read_record(place.record) if place.record.is_file() else Record()
+    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), _began(place))
+
+
+def _layers(place: RunDir) -> list[dict[str, Any]]:
+    """The layer table: from the network's structure, or where that needs code of a user's, from the weights' shapes."""
+    try:
+        from pellucid.network.storage import read_structure
+        from pellucid.network.summary import rows
+
+        network, example = read_structure(place.network)
+        return rows(network, example)
+    except (PellucidError, OSError):
+        return _weights(place.weights)
+
+
+def _weights(path: Path) -> list[dict[str, Any]]:
+    """One row a weight, from the header of the safetensors file: 8 bytes of length, then JSON."""
+    if not path.is_file():
+        return []
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    found = []
+    for name, one in header.items():
+        if name != "__metadata__":
+            count = 1
+            for n in one["shape"]:
+                count *= n
+            found.append({"path": name, "layer": "weight", "output": one["shape"], "parameters": count, "initial": ""})
+    return found
+
+
+def _began(place: RunDir) -> float | None:
+    if not place.clock.is_file():
+        return None
+    return next((float(line["time"]) for line in read_lines(place.clock) if "time" in line), None)
+
+
+def page(pages: Pages) -> str:
+    """The whole page."""
+    sections = [
+        ("", report_parts.head(pages)),
+        ("Scores", report_parts.scores(pages)),
+        ("Findings", report_parts.findings(pages)),
+        ("Learning", report_parts.curves(pages)),
+        ("Inside the network", report_parts.signals(pages)),
+        ("Layers", report_parts.layers(pages)),
+        ("Confusion", report_parts.confusion(pages)),
+        ("Notes", report_parts.notes(pages)),
+        ("Costs", report_parts.costs(pages)),
+        ("To run it again", report_parts.again(pages)),
+    ]
+    body = "\n".join((f"<h2>{title}</h2>\n" if title else "") + html for title, html in sections if html)
+    status = facts.status(pages.result, pages.place.running)
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(pages.began)) if pages.began else ""
+    version = escape(str(pages.recipe.get("versions", {}).get("pellucid", "")))
+    foot = f'<p class="quiet">Pellucid {version} · {status} · {when}</p>'
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(pages.name)}: {status}</title><style>{CSS}</style></head>\n"
+        f"<body><main>\n{body}\n{foot}\n</main></body></html>\n"
+    )

@@ -9,8 +9,15 @@ from pellucid.views import facts
 from pellucid.views.console import figure, seconds, size, table
 
 
-def summary(result: dict[str, Any], report: str | None = None, keep: str = "best") -> RenderableType:
-    """The whole summary of a result.json."""
+def show_summary(console: Console, result: dict[str, Any], report: str | None = None, keep: str = "best") -> None:
+    """Print the whole summary of a result.json; paths on lines of their own, which no width tears apart."""
+    console.print(Group(*_summary(result, keep)))
+    for name, path in (("run", result.get("run")), ("report", report)):
+        if path:
+            console.print(Text(f"{name:<8} {path}"), soft_wrap=True)
+
+
+def _summary(result: dict[str, Any], keep: str) -> list[RenderableType]:
     lines: list[RenderableType] = [scores(result), Text("")]
     if (beaten := facts.beaten_by(result)) is not None:
         lines.append(Text(beaten, style="yellow"))
@@ -19,11 +26,7 @@ def summary(result: dict[str, Any], report: str | None = None, keep: str = "best
     if result.get("range_test"):
         lines.append(Text(f"learning rate {result['range_test']['chosen']:g}, found by the range test"))
     lines += [Text.assemble(("note: ", "yellow"), one) for one in result.get("notes") or []]
-    if result.get("run"):
-        lines += [Text(""), Text(f"run      {result['run']}", no_wrap=True, overflow="ignore")]
-    if report:
-        lines.append(Text(f"report   {report}", no_wrap=True, overflow="ignore"))
-    return Group(*lines)
+    return [*lines, Text("")]
 
 
 def scores(result: dict[str, Any]) -> RenderableType:
@@ -49,8 +52,10 @@ def costs(result: dict[str, Any]) -> list[str]:
 def signals(record: Any) -> RenderableType:
     """The last sampled step: activations and gradients of each layer."""
     made = table("layer", "activation rms", "zeros", "gradient rms")
-    last = record.steps[-1] if record.steps else None
-    for place, name in enumerate(record.layers if last else []):
+    if not record.steps:
+        return made
+    last = record.steps[-1]
+    for place, name in enumerate(record.layers):
         made.add_row(
             name,
             figure(last["activation"]["rms"][place]),
@@ -58,11 +63,6 @@ def signals(record: Any) -> RenderableType:
             figure(last["gradient"]["rms"][place]),
         )
     return made
-
-
-def show(console: Console, renderable: RenderableType) -> None:
-    """Print with no line broken where a path would be torn apart."""
-    console.print(renderable)
 
 
 def evaluation(result: dict[str, Any]) -> RenderableType:
@@ -88,7 +88,7 @@ def confusion(counts: list[list[float]], classes: list[str], most: int = 12) -> 
         for name, row in zip(classes, counts, strict=True):
             made.add_row(name, *[f"{v:,.0f}" if v else "." for v in row])
         return made
-    pairs = [(v, a, b) for a, row in zip(classes, counts, strict=True) for b, v in zip(classes, row, strict=True) if a != b and v]
+    pairs = [(v, classes[a], classes[b]) for a, row in enumerate(counts) for b, v in enumerate(row) if a != b and v]
     made = table("true", "taken for", "times", left=2)
     for value, a, b in sorted(pairs, reverse=True)[:10]:
         made.add_row(a, b, f"{value:,.0f}")

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from pellucid.fit import Callback, Run, Session
 from pellucid.train.loop import ChunkEnded, EpochEnded
-from pellucid.views.console import err, figure, live, seconds
+from pellucid.views.console import err, figure, live
+from pellucid.views.names import named
 
 MOST_LINES = 50  # plain lines of a run with no more epochs than this; longer ones are thinned out to fewer
 LINES = 40
@@ -57,18 +58,21 @@ class TerminalProgress(Callback):
         for line in opening(session):
             self.console.print(line, soft_wrap=True)
         if live(self.console):
-            self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=None), Facts(), console=self.console,
-                transient=True, refresh_per_second=8, expand=True,
+            width = max(8, min(40, self.console.width - 72))
+            bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=width), Facts(), console=self.console,
+                transient=True, refresh_per_second=8,
             )  # fmt: skip
-            self.task = self.bar.add_task("compiling", total=self.total, completed=loop.step, said="")
-            self.bar.start()
+            self.task = bar.add_task("compiling", total=self.total, completed=loop.step, said="")
+            bar.start()
+            self.bar = bar
 
     def chunk_ended(self, event: ChunkEnded) -> None:
         self.speed.add(event.step)
         if self.bar is not None:
             said = f"loss {figure(event.loss)}" + self._score() + self._pace(event.step)
-            self.bar.update(self.task, completed=event.step, description=f"epoch {event.epoch}/{self.epochs}", said=said)
+            epoch = f"epoch {event.epoch}/{self.epochs}"
+            self.bar.update(self.task, completed=event.step, description=epoch, said=said)
 
     def epoch_ended(self, event: EpochEnded) -> None:
         self.last = event
@@ -86,13 +90,12 @@ class TerminalProgress(Callback):
         if self.last is None or self.last.validation is None:
             return ""
         scores = self.last.validation
-        return f", validation {figure(scores.loss) if self.metric is None else f'{self.metric} {figure(scores.metric)}'}"
+        return f"  val {'loss' if self.metric is None else self.metric} {figure(scores.metric)}"
 
     def _pace(self, step: int) -> str:
         if not self.speed.value:
             return ""
-        left = seconds((self.total - step) / self.speed.value)
-        return f", {self.speed.value * self.batch:,.0f} examples/s, {left} left"
+        return f"  {self.speed.value * self.batch:,.0f} ex/s  {clock((self.total - step) / self.speed.value)} left"
 
     def _line(self, event: EpochEnded) -> None:
         self.told = event.epoch
@@ -103,6 +106,16 @@ class TerminalProgress(Callback):
             if self.metric is not None:
                 said += f" {self.metric} {figure(event.validation.metric)}"
         self.console.print(said + (" *" if event.improved else ""), soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """Time left, as on a clock.
+
+    >>> clock(75.2), clock(3725)
+    ('1:15', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 class Speed:
@@ -145,21 +158,13 @@ def opening(session: Session) -> list[str]:
         what = f"{len(targets.classes)} classes"
     else:
         what = targets.task if len(targets.columns) == 1 else f"{len(targets.columns)} targets"
-    optimizer = recipe.train.optimizer
-    optimizer = optimizer.get("type") if isinstance(optimizer, dict) else optimizer
     return [
         f"{session.dataset.name}: {' + '.join(rows)} rows, {features} feature{'s' if features != '1' else ''}, {what}",
-        f"{network_name(recipe.network.spec)}: {session.network.parameters:,} parameters, {optimizer}, "
+        f"{named(recipe.network.spec, 'network')}: {session.network.parameters:,} parameters, "
+        f"{named(recipe.train.optimizer, 'optimizer')}, "
         f"batch {session.settings.batch_size}, on {jax.default_backend()}",
     ]
 
 
 def parts_of(prepared: Any) -> list[tuple[str, Any]]:
     return [("training", prepared.train), ("validation", prepared.validation), ("test", prepared.test)]
-
-
-def network_name(spec: Any) -> str:
-    """A network's spec as a few words."""
-    if isinstance(spec, dict):
-        return str(spec.get("type", "network"))
-    return "network" if spec in (None, "network.json") else str(spec)

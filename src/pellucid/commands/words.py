@@ -1,0 +1,122 @@
+"""The options of the command line, by the group that they stand under in the help."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _group(panel: str) -> Any:
+    def option(*names: str, help: str, metavar: str | None = None, hidden: bool = False) -> Any:
+        return typer.Option(
+            *names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False, hidden=hidden
+        )
+
+    return option
+
+
+_data, _net, _learn = _group("Data"), _group("Network"), _group("Training")
+_run, _show = _group("Run"), _group("Output")
+
+Json = Annotated[bool, _show("--json", help="Print the result as one line of JSON, and nothing else.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run, or its name.", show_default=False)
+]
+Trust = Annotated[bool, _run("--trust", help="Run the Python file that the recipe names.")]
+Device = Annotated[
+    str | None, _run("--device", metavar="cpu|gpu|tpu", help="Where to compute; default: the best there is.")
+]
+Target = Annotated[
+    list[str] | None, _data("--target", metavar="COLUMN", help="The column to learn; several times for several.")
+]
+NetworkOption = Annotated[
+    str | None,
+    _net("--network", metavar="SPEC", help="mlp:128,64 (default mlp:64,32), perceptron, or FILE.py:NAME."),
+]
+Activation = Annotated[str | None, _net("--activation", metavar="NAME", help="After each hidden layer; default relu.")]
+LossOption = Annotated[str | None, _learn("--loss", metavar="NAME", help="Default: what suits the target.")]
+Seed = Annotated[int | None, _learn("--seed", metavar="N", help="Of split, initial weights and shuffling; default 0.")]
+Task = Annotated[
+    str | None, _data("--task", metavar="KIND", help="classification or regression; default: as the target looks.")
+]
+Split = Annotated[
+    str | None,
+    _data("--split", metavar="A,B,C", help="Shares of training, validation and test; default 0.7,0.15,0.15."),
+]
+Validation = Annotated[str | None, _data("--validation", metavar="FILE", help="Your own validation part.")]
+Test = Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")]
+Group = Annotated[str | None, _data("--group", metavar="COLUMN", help="Rows of one group stay in one part.")]
+Time = Annotated[str | None, _data("--time", metavar="COLUMN", help="Split in the order of this column.")]
+Weight = Annotated[str | None, _data("--weight", metavar="COLUMN", help="How much a row counts.")]
+ClassWeights = Annotated[
+    str | None, _data("--class-weights", metavar="LABEL=W,...", help="Weights of classes, or: balanced.")
+]
+Folds = Annotated[
+    int | None, _data("--folds", metavar="K", help="Cross-validation: train K times, each with another test part.")
+]
+Initial = Annotated[
+    str | None, _net("--initial", metavar="NAME", help="Initial hidden weights; default: what suits the activation.")
+]
+Start = Annotated[Path | None, _net("--from", metavar="RUN", help="Begin with the weights of a run (fine-tuning).")]
+Freeze = Annotated[
+    list[str] | None, _net("--freeze", metavar="PATH", help="Weights that do not move, such as hidden1; repeatable.")
+]
+Rate = Annotated[
+    list[str] | None,
+    _net("--rate", metavar="PATH=FACTOR", help="Factor on the learning rate of some weights; repeatable."),
+]
+Metric = Annotated[
+    str | None, _learn("--metric", metavar="NAME", help="Default: accuracy for classes, r2 for numbers.")
+]
+Optimizer = Annotated[
+    str | None, _learn("--optimizer", metavar="NAME", help="Default adamw; also sgd:momentum=0.9 and the like.")
+]
+Schedule = Annotated[str | None, _learn("--schedule", metavar="NAME", help="Of the learning rate; default cosine.")]
+LearningRate = Annotated[
+    str | None, _learn("--learning-rate", metavar="R|auto", help="Default: the optimizer's own; auto: a range test.")
+]
+BatchSize = Annotated[str | None, _learn("--batch-size", metavar="N|all", help="Default: the optimizer's own.")]
+Epochs = Annotated[int | None, _learn("--epochs", metavar="N", help="How often the training part is seen.")]
+Steps = Annotated[int | None, _learn("--steps", metavar="N", help="How many updates; in place of --epochs.")]
+Patience = Annotated[
+    int | None, _learn("--patience", metavar="N", help="Epochs without a better validation score before it ends.")
+]
+Plain = Annotated[bool, _learn("--plain", help="As in textbooks: constant rate, no decay, the last epoch is kept.")]
+Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any other key of a recipe; repeatable.")]
+Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]
+Out = Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")]
+Resume = Annotated[Path | None, _run("--resume", metavar="RUN", help="Go on with an interrupted run.")]
+NoBaselines = Annotated[bool, _run("--no-baselines", help="Train no simple models to compare with.")]
+DryRun = Annotated[bool, _run("--dry-run", help="Show what would be done (data, network, recipe), and do nothing.")]
+Quiet = Annotated[bool, _show("--quiet", "-q", help="No progress, only the result.")]
+OutFile = Annotated[Path | None, _show("--out", metavar="FILE.csv", help="Write there; default: stdout.")]
+Probabilities = Annotated[bool, _show("--probabilities", "-p", help="The probability of each class, too.")]
+Scored = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="FILE", help="Rows with their targets; default: the run's own test part.", show_default=False
+    ),
+]
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Default: runs/, or $PELLUCID_HOME/runs.", show_default=False)
+]
+SeveralRuns = Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two or more runs.", show_default=False)]
+Subject = Annotated[
+    str,
+    typer.Argument(metavar="RUN|SOURCE", help="A run, or data for a network with initial weights.", show_default=False),
+]
+Row = Annotated[int, _show("--row", metavar="N", help="Which row of the data, counted from 1; default 1.")]
+LayerPath = Annotated[str | None, _show("--layer", metavar="PATH", help="Show this layer alone, in full.")]
+Unit = Annotated[int | None, _show("--unit", metavar="N", help="Show this unit of each layer, counted from 1.")]
+ShownRate = Annotated[
+    float | None, _learn("--learning-rate", metavar="R", help="Of the update that is shown; default 0.1.")
+]
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        show_default=False,
+        help="A built-in set (see `pellucid datasets`), a table, an .npz, a folder of IDX files, or a recipe.toml.",
+    ),
+]
+Rows = Annotated[str, typer.Argument(metavar="FILE", help="Rows to predict, with the columns that were trained on.")]

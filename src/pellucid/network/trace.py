@@ -1,0 +1,44 @@
+"""What a network turns out to be for a given input: it is run once on shapes alone."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+
+from pellucid.network.layer import Context, Layer, Leaf, Param
+
+
+class Traced(NamedTuple):
+    """What a network turns out to be for a given input: every weight it declares, and every leaf with its shapes."""
+
+    declared: dict[str, Param]
+    leaves: tuple[Leaf, ...]
+    y: Any
+
+
+def trace(layer: Layer, x: Any) -> Traced:
+    """Run `layer` on shapes alone. `x`: arrays or `jax.ShapeDtypeStruct`s with a batch axis."""
+    leaves, treedef = jax.tree.flatten(jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), x, is_leaf=_is_array))
+    return _trace(layer, tuple(leaves), treedef)
+
+
+def _is_array(a: Any) -> bool:
+    return hasattr(a, "shape") and hasattr(a, "dtype")
+
+
+@lru_cache(maxsize=256)
+def _trace(layer: Layer, leaves: tuple, treedef) -> Traced:
+    shapes = jax.tree.unflatten(treedef, leaves)
+    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(*a), shapes, is_leaf=lambda a: _is_pair(a))
+    met: list[Leaf] = []
+    declared: dict[str, Param] = {}
+
+    def forward(x):
+        return Context(declared=declared, leaves=met).run(layer, {}, x)
+
+    y = jax.eval_shape(forward, x)
+    return Traced(declared, tuple(met), y)
+
+
+def _is_pair(a: Any) -> bool:
+    return isinstance(a, tuple) and len(a) == 2 and isinstance(a[0], tuple) and isinstance(a[1], str)

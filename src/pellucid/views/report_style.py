@@ -1,0 +1,45 @@
+"""The look of report.html: light and dark, screen and paper. Colours after Okabe and Ito (2008), distinguishable with
+every kind of colour vision."""
+
+CSS = """
+:root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--quiet:#5c6670;--line:#e3e7eb;--soft:#f5f7f9;--warn:#fff4e0;
+--c1:#0072b2;--c2:#d55e00;--c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}
+@media (prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e4e8ec;--quiet:#9aa5b1;--line:#2c333b;--soft:#1c2127;
+--warn:#3a2c10;--c1:#56b4e9;--c2:#ff8a4c;--c3:#2fd0a0;--c4:#e39ac9;--c5:#f0b429;--c6:#9ad4ff;--c7:#e6dc5c;--c8:#a3adb8}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+main{max-width:1120px;margin:0 auto;padding:32px 24px 64px}
+h1{font-size:28px;line-height:1.2;margin:0 0 4px;overflow-wrap:anywhere}
+h2{font-size:18px;margin:40px 0 12px;padding-top:16px;border-top:1px solid var(--line)}
+p{margin:6px 0}.quiet,figcaption,.legend,th{color:var(--quiet)}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:24px 0 8px}
+.card{background:var(--soft);border-radius:8px;padding:12px 16px}.card b{display:block;font-size:24px;font-weight:600;
+font-variant-numeric:tabular-nums}.card span{color:var(--quiet);font-size:13px}
+.warn{background:var(--warn);border-radius:8px;padding:10px 16px;margin:12px 0}
+.wide{overflow-x:auto}.beside{display:flex;flex-wrap:wrap;gap:16px 64px;
+align-items:flex-start}.beside>*{max-width:100%}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{text-align:right;padding:5px 14px 5px 0;border-bottom:1px solid var(--line);white-space:nowrap}
+th:first-child,td:first-child,.text{text-align:left}th{font-weight:500;font-size:13px}
+tr.own td{font-weight:600}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:24px 32px}
+figure{margin:0;break-inside:avoid}figcaption{font-size:13px;margin-bottom:4px}
+svg{width:100%;height:auto;display:block;overflow:visible}
+svg text{fill:var(--quiet);font-size:12px;font-family:inherit}svg text.mark{fill:var(--fg);paint-order:stroke;stroke:var(--bg);stroke-width:4px}
+svg .grid{stroke:var(--line)}svg .axis{stroke:var(--quiet)}svg line.mark{stroke:var(--fg);stroke-dasharray:2 3}
+svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+svg .hover{fill:transparent}svg .hover:hover{fill:var(--quiet);fill-opacity:.12}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:4px 0 0;font-size:13px}
+.legend i{display:inline-block;width:18px;margin-right:6px;vertical-align:middle}
+.confusion td,.confusion th{text-align:center;padding:5px 9px;border:1px solid var(--bg)}
+.confusion th:first-child{text-align:right}.confusion td{
+background:color-mix(in srgb,var(--c2) calc(var(--v)*60%),var(--soft))}
+.confusion td.hit{background:color-mix(in srgb,var(--c1) calc(var(--v)*50%),var(--soft))}
+pre{background:var(--soft);border-radius:8px;padding:14px 16px;overflow-x:auto;
+font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
+code{font:13px ui-monospace,Menlo,Consolas,monospace;background:var(--soft);border-radius:4px;padding:1px 5px}
+summary{cursor:pointer}ul.notes{padding-left:20px;margin:6px 0}
+@media print{:root{--bg:#fff;--fg:#000;--quiet:#444;--line:#ccc;--soft:#f3f3f3;--warn:#f3f3f3;--c1:#0072b2;--c2:#d55e00;
+--c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}main{max-width:none;padding:0}
+h2{break-after:avoid}body{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}pre{white-space:pre-wrap}}
+"""
