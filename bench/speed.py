@@ -10,6 +10,7 @@ otherwise random bytes of the same shape (the time of a step does not depend on 
 """
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -42,10 +43,9 @@ def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
 def pellucid(row: str, signals: bool) -> dict:
     import jax
 
-    from pellucid.data import Part
+    from pellucid.data import Features, Part
     from pellucid.network.adapt import adapt, standardise
     from pellucid.network.architectures import mlp
-    from pellucid.data import Features
     from pellucid.train.loop import ChunkEnded, Loop, Settings
     from pellucid.train.losses import Loss
     from pellucid.train.metrics import Metric
@@ -61,9 +61,14 @@ def pellucid(row: str, signals: bool) -> dict:
     network.state = standardise(network.layer, network.state, features)
     steps = -(-rows // batch)
     settings = Settings(
-        loss=Loss.of("cross_entropy"), metric=Metric.of("accuracy"), batch_size=batch, updates=steps * (epochs + 1),
+        loss=Loss.of("cross_entropy"),
+        metric=Metric.of("accuracy"),
+        batch_size=batch,
+        updates=steps * (epochs + 1),
         optimizer=Optimizer.of({"type": optimizer, "learning_rate": 1e-3 if optimizer == "adam" else 0.01}),
-        schedule=Schedule.of("constant"), patience=None, signals=signals,
+        schedule=Schedule.of("constant"),
+        patience=None,
+        signals=signals,
     )
     loop = Loop(network, Part(x, y.astype(np.int32), None, np.arange(rows)), None, settings)
     seconds, last = [], time.perf_counter()
@@ -88,7 +93,7 @@ def torch(row: str, fused: bool) -> dict:
     t.manual_seed(0)
     sizes = (784, *widths, 10)
     layers: list = []
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         layers += [t.nn.Linear(a, b)] + ([t.nn.ReLU()] if i < len(sizes) - 2 else [])
     net = t.nn.Sequential(*layers)
     f = (t.tensor(x.reshape(rows, 784)).float() / 255 - 0.1307) / 0.3081  # scaled once, before the clock starts

@@ -18,6 +18,6 @@ pipeline = make_pipeline(encoder, PellucidClassifier(epochs=40, learning_rate=0.
 grid = {"pellucidclassifier__network": ["perceptron", "mlp:16"]}
 
 x, x_test, y, y_test = train_test_split(rows, returns, random_state=0)
-search = GridSearchCV(pipeline, grid, cv=3).fit(x, y)
+search = GridSearchCV(pipeline, grid, cv=2).fit(x, y)
 print("best:", search.best_params_["pellucidclassifier__network"])
 print(f"test accuracy {search.score(x_test, y_test):.3f}")

@@ -47,8 +47,8 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(place):
     """`pellucid train` as a process, away from any terminal; everything else looks at its run."""
-    done = process("train", "shop.csv", "--target", "bought", "--epochs", 60, "--network", "mlp:8", "--learning-rate", 0.02,
-                   "--patience", 60, "--out", "shop", cwd=place)  # fmt: skip
+    options = ["--epochs", 60, "--network", "mlp:8", "--learning-rate", 0.02, "--patience", 60, "--out", "shop"]
+    done = process("train", "shop.csv", "--target", "bought", *options, cwd=place)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -86,7 +86,9 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(trained, place):
 
 
 def test_json_is_one_line_and_nothing_else(trained, place):
-    done = process("train", "shop/recipe.toml", "--epochs", 1, "--seed", 3, "--json", "--out", "again", cwd=place, FORCE_COLOR="1")
+    done = process(
+        "train", "shop/recipe.toml", "--epochs", 1, "--seed", 3, "--json", "--out", "again", cwd=place, FORCE_COLOR="1"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     result = json.loads(done.stdout)
@@ -108,8 +110,30 @@ def test_a_dry_run_is_a_recipe_and_touches_nothing(here, capsys):
 
 
 def test_options_reach_the_recipe(here, capsys):
-    args = ["--class-weights", "yes=2,no=1", "--freeze", "hidden1", "--rate", "output=0.1", "--split", "0.6,0.2,0.2", "--steps", 7]
-    args += ["--batch-size", "all", "--set", "monitor=metric", "--set", "train.keep=last", "--activation", "tanh", "--seed", 0]
+    args = [
+        "--class-weights",
+        "yes=2,no=1",
+        "--freeze",
+        "hidden1",
+        "--rate",
+        "output=0.1",
+        "--split",
+        "0.6,0.2,0.2",
+        "--steps",
+        7,
+    ]
+    args += [
+        "--batch-size",
+        "all",
+        "--set",
+        "monitor=metric",
+        "--set",
+        "train.keep=last",
+        "--activation",
+        "tanh",
+        "--seed",
+        0,
+    ]
     code, out, err = call(capsys, "train", "shop.csv", "--target", "bought", *args, "--dry-run")
     assert code == 0, err
     found = tomllib.loads(out)
@@ -122,7 +146,9 @@ def test_options_reach_the_recipe(here, capsys):
 
 def test_runs_go_to_the_home_of_runs(here, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PELLUCID_HOME", str(tmp_path))
-    code, out, _ = call(capsys, "train", "xor", "--epochs", 1, "--network", "mlp:4", "--quiet", "--no-baselines", "--name", "mine")
+    code, out, _ = call(
+        capsys, "train", "xor", "--epochs", 1, "--network", "mlp:4", "--quiet", "--no-baselines", "--name", "mine"
+    )
     assert code == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.endswith("-mine") and str(run) in out
@@ -133,8 +159,8 @@ def test_runs_go_to_the_home_of_runs(here, capsys, monkeypatch, tmp_path):
 
 
 def test_fine_tuning_begins_with_a_runs_weights(here, capsys):
-    code, _, err = call(capsys, "train", "shop.csv", "--target", "bought", "--from", "shop", "--epochs", 1, "--out", "tuned",
-                        "--no-baselines", "--freeze", "hidden1", "--learning-rate", "0.001")  # fmt: skip
+    options = ["--from", "shop", "--epochs", 1, "--out", "tuned", "--freeze", "hidden1", "--learning-rate", "0.001"]
+    code, _, err = call(capsys, "train", "shop.csv", "--target", "bought", *options, "--no-baselines")
     assert code == 0, err
     from pellucid.network.network import Network
 
@@ -144,7 +170,9 @@ def test_fine_tuning_begins_with_a_runs_weights(here, capsys):
 
 
 def test_cross_validation(here, capsys):
-    code, out, err = call(capsys, "train", "iris", "--folds", 2, "--epochs", 1, "--network", "mlp:4", "--no-baselines", "--json")
+    code, out, err = call(
+        capsys, "train", "iris", "--folds", 2, "--epochs", 1, "--network", "mlp:4", "--no-baselines", "--json"
+    )
     assert code == 0, err
     found = json.loads(out)
     assert len(found["folds"]) == 2 and found["mean"]["accuracy"] == pytest.approx(
@@ -154,7 +182,19 @@ def test_cross_validation(here, capsys):
 
 
 def test_divergence_is_exit_code_3_and_leaves_a_result(here, capsys):
-    args = ["train", "diabetes", "--optimizer", "sgd", "--learning-rate", 1000, "--epochs", 2, "--network", "mlp:4", "--json"]
+    args = [
+        "train",
+        "diabetes",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        1000,
+        "--epochs",
+        2,
+        "--network",
+        "mlp:4",
+        "--json",
+    ]
     code, out, err = call(capsys, *args, "--no-baselines", "--out", "diverged")
     assert code == 3
     assert "error: training diverged: the loss is not finite" in err and "--learning-rate 100" in err
@@ -195,7 +235,11 @@ def test_evaluate_gives_the_runs_own_test_score_again(here, capsys):
     code, out, err = call(capsys, "evaluate", "shop", "--json")
     assert code == 0, err
     found, result = json.loads(out), json.loads((here / "shop" / "result.json").read_text())
-    assert found["part"] == "test" and found["accuracy"] == result["test"]["accuracy"] and found["rows"] == result["rows"]["test"]
+    assert (
+        found["part"] == "test"
+        and found["accuracy"] == result["test"]["accuracy"]
+        and found["rows"] == result["rows"]["test"]
+    )
     code, out, _ = call(capsys, "evaluate", "shop", "shop.csv")
     assert code == 0 and "120 rows of shop.csv" in out and "true \\ predicted" in out
 
@@ -229,7 +273,9 @@ def test_datasets_are_listed(capsys):
 def test_explain_a_run_and_data(here, capsys):
     code, out, err = call(capsys, "explain", "shop", "--row", 2)
     assert code == 0, err
-    assert out.startswith("shop, row 2: no; the network of shop") and "all" in out.splitlines()[-2] + out.splitlines()[-1]
+    assert (
+        out.startswith("shop, row 2: no; the network of shop") and "all" in out.splitlines()[-2] + out.splitlines()[-1]
+    )
     code, out, _ = call(capsys, "explain", "xor", "--network", "mlp:3", "--activation", "tanh", "--json")
     assert code == 0 and json.loads(out)["check"]["agrees"] is True
     code, _, err = call(capsys, "explain", "xor", "--row", 401)
@@ -300,7 +346,9 @@ def test_a_run_by_a_wrong_name_names_the_nearest(here, capsys):
 
 
 def test_a_recipe_that_runs_code_needs_trust(here, capsys):
-    (here / "net.py").write_text("from pellucid.network.architectures import mlp\nprint('ran')\ndef make(): return mlp((3,))\n")
+    (here / "net.py").write_text(
+        "from pellucid.network.architectures import mlp\nprint('ran')\ndef make(): return mlp((3,))\n"
+    )
     (here / "code.toml").write_text('[data]\nsource = "xor"\n[network]\nspec = "net.py:make"\n[train]\nepochs = 1\n')
     code, out, err = call(capsys, "train", "code.toml", "--dry-run")
     assert code == 2 and "add --trust" in err and "ran" not in out
@@ -314,13 +362,11 @@ def test_a_folder_that_cannot_be_is_exit_code_1(here, capsys):
 
 
 def test_exhausted_memory_and_bugs_are_exit_code_1(here, capsys, monkeypatch):
-    from pellucid import fit
-
     def fails(error):
         def run_recipe(*args, **settings):
             raise error
 
-        monkeypatch.setattr(fit, "run_recipe", run_recipe)
+        monkeypatch.setattr(sys.modules["pellucid.fit"], "run_recipe", run_recipe)
         return call(capsys, "train", "xor")
 
     code, _, err = fails(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes"))
@@ -363,7 +409,9 @@ def test_help_imports_nothing_heavy():
         "heavy = {'jax', 'numpy', 'polars', 'sklearn', 'optax', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=SECONDS
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -397,7 +445,19 @@ def started(*args, cwd):
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals there")
 def test_interrupted_terminated_and_resumed(place, capsys, monkeypatch):
-    long = ["train", "iris", "--network", "mlp:4", "--epochs", "700", "--patience", "700", "--no-baselines", "--out", "long"]
+    long = [
+        "train",
+        "iris",
+        "--network",
+        "mlp:4",
+        "--epochs",
+        "700",
+        "--patience",
+        "700",
+        "--no-baselines",
+        "--out",
+        "long",
+    ]
     running, _ = started(*long, cwd=place)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=SECONDS)

@@ -14,9 +14,9 @@ from pellucid.data import Dataset, load
 from pellucid.errors import DataError, Diverged, NetworkError, RunError, SettingError
 from pellucid.fit import Callback, fit, run_recipe, runs
 from pellucid.folds import fit_folds
+from pellucid.network.activations import ReLU
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Dropout, Input, Output
-from pellucid.network.activations import ReLU
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.recipe import make, read
@@ -155,7 +155,9 @@ def test_the_rosenblatt_rule_separates_what_a_line_separates_and_fails_at_xor():
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(200, 2))
     x = x[np.abs(x.sum(1)) > 0.3]  # a gap, so that a separating line is soon found
-    lines = fit("perceptron:rule=rosenblatt", Dataset(x, (x.sum(1) > 0).astype(int)), out=None, epochs=60, baselines=False)
+    lines = fit(
+        "perceptron:rule=rosenblatt", Dataset(x, (x.sum(1) > 0).astype(int)), out=None, epochs=60, baselines=False
+    )
     assert lines.result["train"]["accuracy"] == 1.0
     corners = np.tile([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], (25, 1))
     xor = Dataset(corners, np.tile([0, 1, 1, 0], 25))
@@ -191,7 +193,9 @@ def test_from_a_run_begins_with_its_weights(iris):
 def test_from_a_run_on_other_classes_gets_a_new_output_layer(iris, tmp_path):
     table = pl.DataFrame(load("iris").x, schema=list(load("iris").feature_names))
     table = table.with_columns(kind=pl.Series(["small" if row < 75 else "large" for row in range(150)]))
-    run = fit(None, load(table, target="kind"), out=None, start=str(iris.path), steps=1, learning_rate=1e-9, baselines=False)
+    run = fit(
+        None, load(table, target="kind"), out=None, start=str(iris.path), steps=1, learning_rate=1e-9, baselines=False
+    )
     assert run.network.targets.classes == ("large", "small")
     np.testing.assert_allclose(run.network.params["hidden1"]["w"], iris.network.params["hidden1"]["w"], atol=1e-6)
     assert run.network.params["output"]["w"].shape == (6, 2)
@@ -203,10 +207,15 @@ def test_several_targets():
     x = rng.normal(size=(400, 3))
     numbers = fit("mlp:16", Dataset(x, np.stack([x[:, 0], x[:, 1] * 100 + 7], 1)), out=None, baselines=False)
     assert numbers.result["test"]["r2"] > 0.95
-    assert {name: len(values) for name, values in numbers.network.predict(x).items()} == {"target 1": 400, "target 2": 400}
+    assert {name: len(values) for name, values in numbers.network.predict(x).items()} == {
+        "target 1": 400,
+        "target 2": 400,
+    }
     labels = fit("mlp:16", Dataset(x, (x[:, :2] > 0).astype(int)), out=None, baselines=False)
     assert labels.result["test"]["accuracy"] > 0.95
-    table = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "size": x[:, 0] * 3 + 1, "kind": np.where(x[:, 1] > 0, "up", "down")})
+    table = pl.DataFrame(
+        {"a": x[:, 0], "b": x[:, 1], "size": x[:, 0] * 3 + 1, "kind": np.where(x[:, 1] > 0, "up", "down")}
+    )
     mixed = fit("mlp:16", load(table, target=["size", "kind"]), out=None, baselines=False)
     said = mixed.network.predict(table)
     assert (np.asarray(said["kind"]) == table["kind"].to_numpy()).mean() > 0.95
@@ -216,12 +225,21 @@ def test_several_targets():
 def test_weights_and_class_weights_change_what_is_learned():
     x = np.zeros((200, 1))  # nothing to learn but the share of each class
     y = np.array([0] * 150 + [1] * 50)
-    settings = {"out": None, "epochs": 40, "baselines": False, "split": (1, 0, 0), "patience": 40, "learning_rate": 0.05}
+    settings = {
+        "out": None,
+        "epochs": 40,
+        "baselines": False,
+        "split": (1, 0, 0),
+        "patience": 40,
+        "learning_rate": 0.05,
+    }
     share = fit("perceptron", Dataset(x, y), **settings).network.probabilities(x)[0, 1]
     assert share == pytest.approx(0.25, abs=0.02)
     balanced = fit("perceptron", Dataset(x, y), class_weights="balanced", **settings).network.probabilities(x)[0, 1]
     assert balanced == pytest.approx(0.5, abs=0.02)
-    weighted = fit("perceptron", Dataset(x, y, weight=np.where(y == 1, 9.0, 1.0)), **settings).network.probabilities(x)[0, 1]
+    weighted = fit("perceptron", Dataset(x, y, weight=np.where(y == 1, 9.0, 1.0)), **settings).network.probabilities(x)[
+        0, 1
+    ]
     assert weighted == pytest.approx(0.75, abs=0.02)
 
 
@@ -308,7 +326,11 @@ def test_a_batch_larger_than_the_set_is_clipped_and_said():
         ({"split": (0.5, 0.1, 0.1)}, SettingError, "add up to 1"),
         ({"target": "nothing"}, SettingError, "brings its own target"),
         ({"data": "irsi"}, DataError, "iris"),
-        ({"network": Sequential(Input(), Dense(5)), "data": "diabetes"}, SettingError, "(?s)cannot compare.*as many outputs"),
+        (
+            {"network": Sequential(Input(), Dense(5)), "data": "diabetes"},
+            SettingError,
+            "(?s)cannot compare.*as many outputs",
+        ),
         ({"seed": -1}, SettingError, "train.seed"),
     ],
 )

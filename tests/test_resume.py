@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from pellucid.fit import Callback, fit, resume
 from pellucid.data import Dataset, prepare
 from pellucid.errors import Interrupted, RunError
+from pellucid.fit import Callback, fit, resume
 from pellucid.network.adapt import adapt
 from pellucid.network.architectures import mlp
 from pellucid.rundir import Lock, RunDir
@@ -76,7 +76,10 @@ else:
 
 def worker(folder: Path, settings: dict) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(folder), repr(settings)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, str(folder), repr(settings)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

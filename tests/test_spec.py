@@ -228,3 +228,11 @@ def test_errors_say_where_what_and_how(make, expected):
 def test_what_is_not_of_the_type_is_refused(value, hint: Any):
     with pytest.raises(SettingError, match="a setting has the wrong type"):
         coerce(value, hint, "here")
+
+
+def test_settings_without_a_name_fill_the_places_that_python_would_fill():
+    from pellucid.train.optimizers import Optimizer
+    from pellucid.train.schedules import Schedule
+
+    assert Optimizer.of("momentum:0.1,0.95").numbers()["momentum"] == 0.95
+    assert Schedule.of("cosine:0.1") == Schedule.of({"type": "cosine", "final": 0.1})

@@ -1,7 +1,7 @@
 """The one place where data, network and training meet: train, watch, save.
 
-    run = fit(network, data, optimizer="adam", epochs=20)      # the same words as the command line and the recipe
-    run = resume("runs/20260101-120000-digits")                # goes on as if it had never stopped
+run = fit(network, data, optimizer="adam", epochs=20)      # the same words as the command line and the recipe
+run = resume("runs/20260101-120000-digits")                # goes on as if it had never stopped
 """
 
 import threading
@@ -295,13 +295,13 @@ class Session:
     def _loop(self, interruptions: Interruptions) -> None:
         saved = last = time.perf_counter()
         asked: set[str] = set()
-        for event in self.loop.run(stop=lambda: interruptions.received or "stop" in asked):
+        for event in self.loop.run(stop=lambda: bool(interruptions.received) or "stop" in asked):
             now = time.perf_counter()
             answers = self._tell(event, now - last)
             last = now
-            asked |= {a for a in answers if a}
+            asked.update(answer for answer in answers if answer)
             if self.place is not None:
-                asked |= self.place.requests()
+                asked.update(self.place.requests())
                 if self.loop.finished:
                     continue
                 if "save" in asked or now - saved >= self.checkpoint_seconds:
@@ -358,7 +358,9 @@ class Session:
         network = loop.result()
         trained = self.seconds + time.perf_counter() - self.began
         reached = bool(loop.best.arrays)
-        scored = outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
+        scored = (
+            outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
+        )
         result = self._result(scored, compare.result(), trained)
         run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history)
         if place is not None:
@@ -379,7 +381,7 @@ class Session:
         return {
             "task": targets.task,
             "metric": outcome.metric_name(self.settings.metric),
-            **{part: scored.get(part) for part in ("train", "validation", "test")},
+            **{part: scored.get(part) for part in outcome.PARTS},
             "details": scored.get("details"),
             "best_epoch": loop.best.epoch,
             "epochs": loop.epoch,
@@ -391,7 +393,7 @@ class Session:
             "parameters": self.network.parameters,
             "peak_memory_bytes": outcome.peak_memory(),
             "seed": self.settings.seed,
-            "rows": {p: len(v.y) if (v := getattr(self.prepared, p)) is not None else 0 for p in ("train", "validation", "test")},
+            "rows": {p: 0 if (v := getattr(self.prepared, p)) is None else len(v) for p in outcome.PARTS},
             "baselines": compared,
             "notes": self.notes,
             "range_test": self.ranged.to_json() if self.ranged else None,

@@ -60,13 +60,14 @@ def together(runs: list[Run]) -> dict[str, Any]:
     scores = [run.result["test"] or {} for run in runs]
     names = list(scores[0])
     mean = {name: sum(s[name] for s in scores) / len(scores) for name in names}
-    std = {
-        name: math.sqrt(sum((s[name] - mean[name]) ** 2 for s in scores) / (len(scores) - 1)) for name in names
-    }
+    std = {name: math.sqrt(sum((s[name] - mean[name]) ** 2 for s in scores) / (len(scores) - 1)) for name in names}
     return {
         "task": runs[0].result["task"],
         "metric": runs[0].result["metric"],
-        "folds": [{"test": s, "best_epoch": r.result["best_epoch"], "run": r.result["run"]} for s, r in zip(scores, runs, strict=True)],
+        "folds": [
+            {"test": s, "best_epoch": r.result["best_epoch"], "run": r.result["run"]}
+            for s, r in zip(scores, runs, strict=True)
+        ],
         "mean": mean,
         "std": std,
         "standard_error": {name: value / math.sqrt(len(scores)) for name, value in std.items()},

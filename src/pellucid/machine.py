@@ -34,9 +34,9 @@ def set_up() -> None:
     if _ready:
         return
     _ready = True
-    jax.monitoring.register_event_duration_secs_listener(_count)
+    jax.monitoring.register_event_duration_secs_listener(_count)  # type: ignore[arg-type]
     noisy = jax.__version_info__ < (0, 10) and not LOGS_QUIET
-    if not jax.config.jax_compilation_cache_dir and not noisy:
+    if not getattr(jax.config, "jax_compilation_cache_dir", None) and not noisy:
         folder = cache_folder() / "compiled"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,13 @@ def set_up() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # or short compilations are not kept
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # a cache that another process writes to at the same moment may be read half; JAX then compiles, and says so
-    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache", category=UserWarning)
+    warnings.filterwarnings(
+        "ignore", message="Error (reading|writing) persistent compilation cache", category=UserWarning
+    )
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable", category=UserWarning)
 
 
-def _count(event: str, seconds: float, **_: Any) -> None:
+def _count(event: str, seconds: float, /, **_: Any) -> None:
     """An event comes when its span ends, so those that lie inside it have come before."""
     if event.startswith(_EVENTS):
         end = time.perf_counter()

@@ -15,6 +15,7 @@ from pellucid.train.evaluate import Evaluator
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric, confusion_matrix
 
+PARTS = ("train", "validation", "test")
 FURTHER = {
     "classification": ("accuracy", "balanced_accuracy", "f1", "roc_auc"),
     "regression": ("r2", "mean_absolute_error", "root_mean_squared_error"),
@@ -31,14 +32,13 @@ def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | No
     evaluator = Evaluator(network.layer, loss, metric)
     params, state = flatten(network.params or {}), network.state or {}
     out: dict[str, Any] = {}
-    for name in ("train", "validation", "test"):
-        part: Part | None = getattr(prepared, name)
+    parts: dict[str, Part | None] = {name: getattr(prepared, name) for name in PARTS}
+    for name, part in parts.items():
         out[name] = None
         if part is not None and len(part.y):
             out[name] = evaluator(params, state, part).to_json(metric_name(metric))
-    shown = next((n for n in ("test", "validation", "train") if out[n] is not None), None)
-    if shown is not None:
-        part = getattr(prepared, shown)
+    shown = next((name for name in reversed(PARTS) if out[name] is not None), None)
+    if shown is not None and (part := parts[shown]) is not None:
         outputs = evaluator.outputs(params, state, part)
         out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
     return out

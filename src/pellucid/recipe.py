@@ -44,7 +44,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class NetworkRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is trained. `spec`: an architecture and its settings, `FILE.py:NAME`, or `network.json` beside the recipe."""
+    """What is trained. `spec`: an architecture and its settings, `FILE.py:NAME`, or the `network.json` beside it."""
 
     spec: str | dict[str, Any] | None = None
     activation: str | None = None
@@ -133,7 +133,9 @@ def from_dict(data: dict[str, Any], where: str = "settings") -> Recipe:
     for section, struct in SECTIONS.items():
         part = data.get(section, {})
         if not isinstance(part, dict):
-            raise SettingError("a setting has the wrong type", where=f"{where}: {section}", expected=f"a table [{section}]")
+            raise SettingError(
+                "a setting has the wrong type", where=f"{where}: {section}", expected=f"a table [{section}]"
+            )
         _check_keys(part, struct, f"{where}: [{section}]")
     if data.get("format", FORMAT) != FORMAT:
         raise RunError(

@@ -27,9 +27,9 @@ from pellucid.network.dense import Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import Recipe
+from pellucid.train.loop import Settings
 from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
-from pellucid.train.loop import Settings
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
@@ -116,7 +116,9 @@ def carried_over(start: Network, targets: Targets, seed: int) -> Network:
     """A trained network, ready to be trained on; for other targets than its own, with a fresh output layer."""
     if start.targets == targets:
         return start
-    opened = replace_layers(start.layer, lambda part: dataclasses.replace(part, width=None) if isinstance(part, Output) else part)
+    opened = replace_layers(
+        start.layer, lambda part: dataclasses.replace(part, width=None) if isinstance(part, Output) else part
+    )
     network = start.replace(layer=resolve_output(opened, targets.width), targets=targets)
     fresh = network.initialised(jax.random.key(seed), network.example())
 
@@ -211,6 +213,16 @@ def _budget(recipe: Recipe, optimizer: Optimizer, rows: int, batch: int) -> int:
     return min(max(math.ceil(UPDATES / per_epoch), low), high) * per_epoch
 
 
+def yardsticks(recipe: Recipe, targets: Targets) -> tuple[Loss, Metric | None]:
+    """What a run is scored by; where its own loss or metric was a Python function, what is usual for its targets."""
+
+    def written(value: Any) -> Any:
+        return None if isinstance(value, str) and value.startswith("(a Python object") else value
+
+    smoothing = 0.0 if recipe.train.plain else SMOOTHING
+    return _loss(written(recipe.train.loss), targets, smoothing), _metric(written(recipe.train.metric), targets)
+
+
 def _loss(given: Any, targets: Targets, smoothing: float) -> Loss:
     if given is not None and given != "joint":
         return Loss.of(given)
@@ -243,7 +255,7 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         return value.to_json(full=True)
 
     spec = recipe.network.spec
-    if spec is None or isinstance(spec, str) and spec.endswith(".json"):
+    if spec is None or (isinstance(spec, str) and spec.endswith(".json")):
         spec = "network.json"
     per_epoch = -(-rows // settings.batch_size)
     epochs, rest = divmod(settings.updates, per_epoch)

@@ -1,7 +1,7 @@
 """A run directory: where its files lie, who may write, what it says. Plain files; nothing here needs JAX.
 
-    recipe.toml  network.json  weights.safetensors  checkpoint/  record.jsonl  clock.jsonl  findings.json
-    result.json  report.html  control.json  lock
+recipe.toml  network.json  weights.safetensors  checkpoint/  record.jsonl  clock.jsonl  findings.json
+result.json  report.html  control.json  lock
 """
 
 import json
@@ -45,7 +45,9 @@ class RunDir:
         if not self.exists:
             near = [run.path.name for run in find_runs(self.path.parent)]
             fix = nearest(self.path.name, near) if near else "list the runs with: pellucid runs"
-            raise RunError("there is no run here", where=self.path, expected="a folder that pellucid train wrote", fix=fix)
+            raise RunError(
+                "there is no run here", where=self.path, expected="a folder that pellucid train wrote", fix=fix
+            )
         return self
 
     def read_result(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Spec:
         """`name`, `name:value,value` or `name:key=value`; values are read as the fields' types demand."""
         name, _, rest = text.partition(":")
         found = cls.find(name)
-        fields = [f.name for f in dataclasses.fields(typing.cast(Any, found))]
+        fields = [f.name for f in dataclasses.fields(typing.cast(Any, found)) if not f.kw_only]  # as Python has it
         settings: dict[str, Any] = {}
         for place, part in enumerate(p for p in rest.split(",") if p.strip()):
             key, sign, value = part.partition("=")

@@ -113,7 +113,11 @@ def test_losses_on_probabilities_agree_with_jax(loss):
 
 
 def test_several_targets_agree_with_jax():
-    parts = ((Loss.of("cross_entropy"), 0, 2), (Loss.of("mean_squared_error"), 2, 3), (Loss.of("binary_cross_entropy"), 3, 4))
+    parts = (
+        (Loss.of("cross_entropy"), 0, 2),
+        (Loss.of("mean_squared_error"), 2, 3),
+        (Loss.of("binary_cross_entropy"), 3, 4),
+    )
     made = walk(network(Dense(4)), np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.3, 1.0]), Joint(parts))
     assert made.check.relative < 1e-12
     text = "\n".join(line for line, _ in written(made, Wish(), "abc", ["no", "yes", "size", "sold"]))

@@ -1,4 +1,4 @@
-"""What a terminal shows: within 80 columns, without colour where none is wanted, without drawing over where it cannot."""
+"""What a terminal shows: within 80 columns, no colour where none is wanted, nothing drawn over where it cannot be."""
 
 import io
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from pellucid.fit import fit
 from pellucid.signals.record import read_record
 from pellucid.views import facts
-from pellucid.views.console import live
+from pellucid.views.console import figure, live
 from pellucid.views.summary import evaluation, show_summary, signals
 from pellucid.views.terminal import TerminalProgress
 
@@ -23,7 +23,7 @@ RESULT = {
     "epochs": 33, "steps": 1320, "stopped": "patience", "seconds": 12.3, "compile_seconds": 4.5,
     "examples_per_second": 123456.7, "parameters": 6570, "peak_memory_bytes": 480_000_000, "baselines": BASELINES,
     "notes": ["column 'an_identifier_with_a_long_name' holds a different text in each row and is left out"],
-    "range_test": {"chosen": 0.003}, "run": "/somewhere/with/a/very/long/path/that/goes/on/and/on/runs/20260101-120000-digits",
+    "range_test": {"chosen": 0.003}, "run": "/somewhere/with/a/very/long/path/that/goes/on/and/on/20260101-digits",
 }  # fmt: skip
 
 
@@ -86,7 +86,9 @@ def test_only_a_real_terminal_is_drawn_over(monkeypatch):
 
 def progress_of(file, epochs, **settings):
     with TerminalProgress(Console(file=file, width=80)) as progress:
-        return fit("mlp:4", "xor", epochs=epochs, out=None, baselines=False, callbacks=[progress], patience=epochs, **settings)
+        return fit(
+            "mlp:4", "xor", epochs=epochs, out=None, baselines=False, callbacks=[progress], patience=epochs, **settings
+        )
 
 
 def test_plain_lines_are_thinned_out_and_the_last_is_there():
@@ -135,16 +137,22 @@ def test_signals_of_the_last_sample(tmp_path):
     run = fit("mlp:4", "xor", epochs=2, out=tmp_path, baselines=False)
     record = read_record(run.path / "record.jsonl")
     text = printed(signals(record))
-    assert "hidden1" in text and f"{float(record.steps[-1]['gradient']['rms'][record.layers.index('relu1')]):.4f}" in text
+    line = next(line for line in text.splitlines() if line.startswith("relu1"))
+    assert line.endswith(figure(record.steps[-1]["gradient"]["rms"][record.layers.index("relu1")]))
 
 
 def test_an_evaluation_is_shown_with_its_confusion():
     found = {
         "file": None, "part": "test", "rows": 4, "loss": 0.5, "accuracy": 0.75, "metric": "accuracy", "notes": [],
-        "details": {"part": "test", "accuracy": 0.75, "f1": 0.7, "confusion": [[2.0, 1.0], [0.0, 1.0]], "classes": ["no", "yes"]},
+        "details": {"part": "test", "accuracy": 0.75, "f1": 0.7, "confusion": [[2.0, 1.0], [0.0, 1.0]],
+                    "classes": ["no", "yes"]},
     }  # fmt: skip
     text = printed(evaluation(found))
     assert "4 rows of the run's own test part" in text and "0.7500" in text and "true \\ predicted" in text
-    many = {**found["details"], "classes": [f"class {i}" for i in range(30)], "confusion": [[0.0] * 30 for _ in range(30)]}
+    many = {
+        **found["details"],
+        "classes": [f"class {i}" for i in range(30)],
+        "confusion": [[0.0] * 30 for _ in range(30)],
+    }
     many["confusion"][3][7] = 5.0
     assert "class 3  class 7        5" in printed(evaluation({**found, "details": many}))

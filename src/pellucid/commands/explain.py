@@ -111,7 +111,7 @@ def _of_run(source: str, words: dict[str, Any]) -> Subject | None:
         raise RunError("the network does not know its data", where=place.network, fix="train it with pellucid train")
     dataset = load(d.source, target=d.target, task=d.task, group=d.group, time=d.time, weight=d.weight)
     said = f"the network of {place.path.name}, {network.parameters:,} parameters"
-    return Subject(network, dataset, resolve._loss(recipe.train.loss, network.targets), said)
+    return Subject(network, dataset, resolve.yardsticks(recipe, network.targets)[0], said)
 
 
 def _of_data(source: str, words: dict[str, Any], trust: bool) -> Subject:

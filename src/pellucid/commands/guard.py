@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -32,8 +33,6 @@ def guarded(command: F) -> F:
         with warnings.catch_warnings():
             if not wants_traceback():
                 warnings.simplefilter("ignore")
-                # XLA tells of every program that it takes from the cache; it reads this when it is loaded
-                os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             warnings.filterwarnings("always", category=PellucidWarning)
             warnings.showwarning = _show_warning
             try:
@@ -60,7 +59,8 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
 def tell(error: BaseException) -> int:
     """Say on stderr what went wrong, and give the exit code."""
     if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1

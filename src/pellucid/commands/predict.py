@@ -86,7 +86,7 @@ def evaluate(run: Path, file: str | None, *, device: str | None, as_json: bool) 
 
 def evaluation(place: Any, file: str | None) -> dict[str, Any]:
     """{"part", "rows", "loss", metric, "details", ...} of a run's network on a file, or on its own held-out part."""
-    from pellucid import outcome
+    from pellucid import outcome, resolve
     from pellucid import recipe as recipes
     from pellucid.network.layer import flatten
     from pellucid.network.network import Network
@@ -96,7 +96,12 @@ def evaluation(place: Any, file: str | None) -> dict[str, Any]:
     network = Network.load(place.path)
     if network.targets is None or network.features is None:
         raise DataError("the network does not know its data", where=place.network, fix="train it with pellucid train")
-    loss, metric, notes = _yardsticks(recipe, network.targets)
+    loss, metric = resolve.yardsticks(recipe, network.targets)
+    notes = [
+        f"the run's {key} was a Python function; the usual one stands in"
+        for key in ("loss", "metric")
+        if str(getattr(recipe.train, key)).startswith("(a Python object")
+    ]
     part, name, said = _rows(recipe, network, file)
     evaluator = Evaluator(network.layer, loss, metric)
     params, state = flatten(network.params or {}), network.state or {}
@@ -106,20 +111,6 @@ def evaluation(place: Any, file: str | None) -> dict[str, Any]:
         "file": file, "part": name, "rows": len(part), **scores, "metric": outcome.metric_name(metric),
         "details": details, "notes": notes + said, "run": str(place.path),
     }  # fmt: skip
-
-
-def _yardsticks(recipe: Any, targets: Any) -> tuple[Any, Any, list[str]]:
-    """The run's loss and metric; the usual ones of its task where the run's own were Python functions."""
-    from pellucid import resolve
-
-    notes, chosen = [], []
-    for key in ("loss", "metric"):
-        value = getattr(recipe.train, key)
-        if isinstance(value, str) and value.startswith("(a Python"):
-            notes.append(f"the run's {key} was a Python function; the usual one of a {targets.task} stands in")
-            value = None
-        chosen.append(value)
-    return resolve._loss(chosen[0], targets), resolve._metric(chosen[1], targets), notes
 
 
 def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[str]]:

@@ -126,7 +126,8 @@ def from_flax(
                 fix="from_flax(module, x), or from_flax(module, variables=module.init(key, x))",
             )  # fmt: skip
         example = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), example)
-        variables = module.init(jax.random.key(0) if key is None else key, example, **_told(flags, False))
+        flagged: dict[str, Any] = _told(flags, False)
+        variables = module.init(jax.random.key(0) if key is None else key, example, **flagged)
     run, trained, running = _linen(module, variables, flags)
     return _network(run, trained, running, "Flax Linen", label, name, standardize)
 

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 
 from pellucid.data import Dataset
 from pellucid.errors import DataError, SettingError
-from pellucid.fit import Callback, Run, fit
+from pellucid.fit import Callback, fit
 from pellucid.network.network import pad_rows
 from pellucid.train.loop import EpochEnded
 from pellucid.train.loss import Loss
@@ -76,7 +76,7 @@ class _Estimator(BaseEstimator):
             )
         return X[weight > 0], y[weight > 0], weight[weight > 0]
 
-    def _train(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, **about: Any) -> Run:
+    def _train(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, **about: Any) -> None:
         """Fit the network and keep what came of it. about: what further there is to say of the data."""
         if not 0 <= self.validation_fraction < 1:
             raise SettingError(
@@ -99,7 +99,8 @@ class _Estimator(BaseEstimator):
         )  # fmt: skip
         self.network_, self.history_, self.result_ = run.network, run.history, run.result
         self.n_iter_ = run.result["epochs"]
-        return run
+        self._features = run.network.features or run.prepared.features
+        self._targets = run.network.targets or run.prepared.targets
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
@@ -112,7 +113,7 @@ class _Estimator(BaseEstimator):
         X = validate_data(self, X, reset=False, dtype="numeric", ensure_all_finite="allow-nan")
         out = []
         for start in range(0, len(X), BLOCK):
-            block, n = pad_rows(self.network_.features.transform(X[start : start + BLOCK], "X"), BLOCK)
+            block, n = pad_rows(self._features.transform(X[start : start + BLOCK], "X"), BLOCK)
             out.append(np.asarray(self.network_(block), np.float64)[:n])
         outputs = np.concatenate(out)
         return outputs if outputs.ndim > 1 else outputs[:, None]
@@ -167,7 +168,7 @@ class PellucidClassifier(ClassifierMixin, _Estimator):
         if len(self.classes_) < 2:
             raise DataError(
                 "there is only one class: nothing to tell apart", where="y", expected="at least 2 classes",
-                got=f"{self.classes_[0]!r} in every row that counts",
+                got=f"{_plain(self.classes_[0])!r} in every row that counts",
             )  # fmt: skip
         names = tuple(self.classes_.tolist())
         table = self._weight_of_class(codes, weight)
@@ -184,7 +185,7 @@ class PellucidClassifier(ClassifierMixin, _Estimator):
 
     @property
     def _multilabel(self) -> bool:
-        return len(self.network_.targets.columns) > 1
+        return len(self._targets.columns) > 1
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores before the link: [n] for two classes (above 0: the second), else [n, classes] or [n, labels]."""
@@ -243,7 +244,7 @@ class PellucidRegressor(RegressorMixin, _Estimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Values in the targets' own units, in the shape that y had: [n] or [n, targets]."""
-        values = self._outputs(X) * self.network_.targets.scale + self.network_.targets.mean
+        values = self._outputs(X) * self._targets.scale + self._targets.mean
         return values[:, 0] if self._width is None else values
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +98,6 @@ def to_numpy(values: Any) -> np.ndarray:
     if array.dtype.kind in "US":  # numpy would turn [1, "a"] into text: keep what the person gave
         array = np.asarray(values, dtype=object)
     return array
-
-
-def different(names: Sequence[str], where: str) -> None:
-    """Raise `DataError` where two columns share a name."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise DataError(
-            "two columns have the same name",
-            where=where,
-            expected="a different name for each column",
-            got=", ".join(f"{name!r} {names.count(name)} times" for name in twice),
-            fix="rename one of them",
-        )
 
 
 def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.arrays import as_array, as_vector, different, to_numpy
+from pellucid.data.arrays import as_array, as_vector, to_numpy
+from pellucid.data.distinct import different
 from pellucid.errors import DataError, SettingError, nearest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pellucid.data.arrays import different
+from pellucid.data.distinct import different
 from pellucid.errors import DataError
 
 SEPARATORS = (",", ";", "\t", "|")

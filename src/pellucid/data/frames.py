@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pellucid.data.arrays import different
+from pellucid.data.distinct import different
 from pellucid.errors import DataError
 
 

@@ -19,14 +19,13 @@ from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm, LayerNorm
 from pellucid.spec import Spec, register
 
-
 # An output layer that begins near zero begins at the loss of knowing nothing (ln of the number of classes, the variance
 # of the targets), and a small set is learned with less noise than from random guesses held with confidence.
 SMALL = LeCunNormal(gain=0.1)
 
 
 class Architecture(Spec, family="network"):
-    """Contract: `build()` gives the layers; `suggests()` the training settings that belong to it, as a recipe's keys."""
+    """Contract: `build()` gives the layers; `suggests()` training settings that belong to it, as a recipe's keys."""
 
     def build(self) -> Layer:
         raise NotImplementedError  # abstract
@@ -90,7 +89,7 @@ class MLP(Architecture):
     @classmethod
     def parse(cls, text: str) -> "MLP":
         """Bare numbers are widths; the rest is `key=value`."""
-        name, _, rest = text.partition(":")
+        rest = text.partition(":")[2]
         parts = [part.strip() for part in rest.split(",") if part.strip()]
         widths = [part for part in parts if "=" not in part]
         settings: dict[str, Any] = dict(part.split("=", 1) for part in parts if "=" in part)

@@ -115,7 +115,7 @@ class Network:
         params, state = self._weights()
         return forward(self.layer, params, state, x, None)
 
-    def probabilities(self, x: Any) -> np.ndarray:
+    def probabilities(self, x: Any) -> Any:
         """Outputs through the link: class probabilities [n, classes], or values in the targets' own units."""
         out = self._outputs(x)
         return out if self.targets is None or self.targets.task != "regression" else self.targets.decode(out)

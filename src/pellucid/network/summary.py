@@ -21,7 +21,9 @@ def rows(network: Structured, x: Any) -> list[dict[str, Any]]:
 
 
 def _row(leaf: Leaf, declared: dict) -> dict[str, Any]:
-    own = {n: p for n, p in ((n, declared.get(join(leaf.path, n))) for n in leaf.layer.declare(leaf.x)) if p is not None}
+    own = {
+        n: p for n, p in ((n, declared.get(join(leaf.path, n))) for n in leaf.layer.declare(leaf.x)) if p is not None
+    }
     trained = {name: p for name, p in own.items() if p.trained}
     weight = trained.get("w")
     return {
@@ -42,7 +44,9 @@ def summary(network: Structured, x: Any) -> str:
         table.append((row["path"], row["layer"], output, f"{row['parameters']:,}", row["initial"]))
     widths = [max(len(line[i]) for line in table) for i in range(5)]
     lines = [
-        "  ".join(cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in table
     ]
     total = sum(row["parameters"] for row in found)

@@ -45,4 +45,6 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         if isinstance(error, RunError):
             raise
-        raise RunError("the checkpoint cannot be read", where=path, got=error, fix="train again from the recipe") from error
+        raise RunError(
+            "the checkpoint cannot be read", where=path, got=error, fix="train again from the recipe"
+        ) from error

@@ -150,7 +150,9 @@ class Loop:
             self.stopped = "diverged"
         measured = self._lines(jax.device_get(rows), segments)
         if self.program.watched:
-            measured.append({"kind": "chunk", "step": self.step, "norm": round_all([float(s) ** 0.5 for s in squares.values()])})
+            measured.append(
+                {"kind": "chunk", "step": self.step, "norm": round_all([float(s) ** 0.5 for s in squares.values()])}
+            )
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
         return ChunkEnded(self.epoch + 1, self.step, loss, self.step - before, measured)
 

@@ -40,7 +40,9 @@ class RangeTest:
 def range_test(network: Network, train: Part, settings: Settings) -> RangeTest:
     """Run the test on a copy of `network`; nothing of it reaches the run that follows but the rate."""
     if "learning_rate" not in settings.optimizer.numbers():
-        raise SettingError("this optimizer has no learning rate to search for", fix="give the rate to the optimizer itself")
+        raise SettingError(
+            "this optimizer has no learning rate to search for", fix="give the rate to the optimizer itself"
+        )
     probe = dataclasses.replace(settings, schedule=Schedule.of("constant"), signals=False, updates=STEPS)
     loop = Loop(network, train, None, probe)
     segments = np.array([[1, 0]], np.int32)
@@ -60,7 +62,10 @@ def range_test(network: Network, train: Part, settings: Settings) -> RangeTest:
         losses.append(loss)
         if not math.isfinite(loss) or smooth(losses)[-1] > TOO_HIGH * min(smooth(losses)):
             break
-    rates, losses = [r for r, v in zip(rates, losses, strict=True) if math.isfinite(v)], [v for v in losses if math.isfinite(v)]
+    rates, losses = (
+        [r for r, v in zip(rates, losses, strict=True) if math.isfinite(v)],
+        [v for v in losses if math.isfinite(v)],
+    )
     return RangeTest(rates, losses, smooth(losses), choose(rates, smooth(losses)))
 
 

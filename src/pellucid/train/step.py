@@ -7,7 +7,7 @@ shorter one too. There is no `lax.cond` around the weights: on a CPU it would co
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     return Carry(copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, jnp.full((), -1, jnp.int32))
 
 
-def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array):
+def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array) -> tuple[Any, Any, Any, Any]:
     """Batch number `position` of the epoch, its example weights and its mask (None where every row counts)."""
     if program.batch == program.rows:
         return data.x, data.y, data.weight, None
@@ -127,9 +127,11 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
             probes=Probes(slots) if measure else None,
         )  # fmt: skip
         outputs = ctx.run(program.layer, nest({**carry.params, **trained}), x)
-        losses = program.loss.per_example(outputs, y)
-        total = jnp.float32(program.batch) if weight is None else weight.sum()
-        summed = losses.sum() if weight is None else jnp.where(weight > 0, losses * weight, 0).sum()
+        losses = cast(jax.Array, program.loss.per_example(outputs, y))  # [batch]
+        if weight is None:
+            total, summed = jnp.float32(program.batch), jnp.sum(losses)
+        else:
+            total, summed = jnp.sum(weight), jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
         taken = ctx.probes.taken if ctx.probes else {}
         mean = summed / (total if weight is None else jnp.where(total > 0, total, 1))
         return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken)
@@ -137,11 +139,13 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     (loss, (summed, total, state, taken)), (grads, felt) = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
         trained, slots
     )
-    rate = numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
+    rate = (
+        numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
+    )
     transform = program.optimizer.transform({**numbers, "learning_rate": rate})
     updates, opt = transform.update(grads, carry.optimizer, trained)
-    updates = _by_group(program, numbers, updates)
-    params = {**carry.params, **optax.apply_updates(trained, updates)}
+    updates = _by_group(program, numbers, cast(Arrays, updates))
+    params = {**carry.params, **cast(Arrays, optax.apply_updates(trained, updates))}
     bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(loss), carry.step, carry.bad)
     new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, bad)
     if not measure:
@@ -216,9 +220,11 @@ def run_chunk(program: Program, carry: Carry, data: Data, order, numbers, key, f
 
 
 @partial(jax.jit, static_argnames=("layer", "loss", "metric"))
-def evaluate_block(layer: Layer, loss: Loss, metric: Metric | None, params: Arrays, state: Any, x, y, weight):
+def evaluate_block(
+    layer: Layer, loss: Loss, metric: Metric | None, params: Arrays, state: Any, x: Any, y: Any, weight: Any
+) -> Any:
     """Additive sums over one block of rows: (loss, weight, the metric's sums). Rows of weight 0 do not count."""
     outputs = Context(state=state).run(layer, nest(params), x)
-    losses = jnp.where(weight > 0, loss.per_example(outputs, y) * weight, 0)
+    losses = cast(jax.Array, jnp.where(weight > 0, loss.per_example(outputs, y) * weight, 0))  # [rows]
     sums = () if metric is None else metric.update(metric.zeros(), loss.apply_link(outputs), y, weight)
-    return losses.sum(), weight.sum(), sums
+    return jnp.sum(losses), jnp.sum(weight), sums

@@ -16,9 +16,15 @@ from rich.text import Text
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would leave with exit code 1; the command decides that."""
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Where results go."""
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    return _Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
 @cache

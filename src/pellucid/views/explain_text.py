@@ -16,7 +16,7 @@ TERMS = 6  # of a weighted sum; the rest is added up
 WIDTH = 80
 ASCII = str.maketrans(
     {
-        "Σ": "sum ",
+        "Σ": "sum",
         "·": "*",
         "δ": "d",
         "η": "rate",

@@ -25,7 +25,8 @@ tr.own td{font-weight:600}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:24px 32px}
 figure{margin:0;break-inside:avoid}figcaption{font-size:13px;margin-bottom:4px}
 svg{width:100%;height:auto;display:block;overflow:visible}
-svg text{fill:var(--quiet);font-size:12px;font-family:inherit}svg text.mark{fill:var(--fg);paint-order:stroke;stroke:var(--bg);stroke-width:4px}
+svg text{fill:var(--quiet);font-size:12px;font-family:inherit}
+svg text.mark{fill:var(--fg);paint-order:stroke;stroke:var(--bg);stroke-width:4px}
 svg .grid{stroke:var(--line)}svg .axis{stroke:var(--quiet)}svg line.mark{stroke:var(--fg);stroke-dasharray:2 3}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .hover{fill:transparent}svg .hover:hover{fill:var(--quiet);fill-opacity:.12}
@@ -41,5 +42,6 @@ code{font:13px ui-monospace,Menlo,Consolas,monospace;background:var(--soft);bord
 summary{cursor:pointer}ul.notes{padding-left:20px;margin:6px 0}
 @media print{:root{--bg:#fff;--fg:#000;--quiet:#444;--line:#ccc;--soft:#f3f3f3;--warn:#f3f3f3;--c1:#0072b2;--c2:#d55e00;
 --c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}main{max-width:none;padding:0}
-h2{break-after:avoid}body{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}pre{white-space:pre-wrap}}
+h2{break-after:avoid}body{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+pre{white-space:pre-wrap}}
 """

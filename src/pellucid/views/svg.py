@@ -116,9 +116,9 @@ def line_chart(
     x = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, log_x)
     y = Scale(*_padded(min(ys), max(ys), log_y), HEIGHT - BOTTOM, TOP, log_y)
     spoken = f"{title}: {', '.join(line.name for line in lines)} over {x_label}"
-    parts = [*_axes(x, y, x_label, y_label), *_mark(mark, x)]
+    parts = _axes(x, y, x_label, y_label)
     parts += [_path(line, place, x, y) for place, line in enumerate(lines)]
-    parts += _hovers(lines, x, x_label, unit)
+    parts += [*_mark(mark, x), *_hovers(lines, x, x_label, unit)]
     alone = len(lines) == 1 and lines[0].name.lower() == title.lower()
     return _figure(title, spoken, parts, "" if alone else _legend(lines))
 
