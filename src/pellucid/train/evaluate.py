@@ -15,6 +15,7 @@ from pellucid.train.metrics import Metric
 from pellucid.train.step import evaluate_block
 
 BLOCK = 1024
+KEPT = 10_000  # rows; a part of up to so many, which is scored every epoch, stays on the device
 
 
 class Scores(NamedTuple):
@@ -41,14 +42,15 @@ class Evaluator:
     def __init__(self, layer: Layer, loss: Loss, metric: Metric | None, block: int = BLOCK):
         self.layer, self.loss, self.metric, self.block = layer, loss, metric, block
         self.streamed = metric if metric is not None and metric.additive else None
+        self._kept: dict[int, tuple[Part, list[Any]]] = {}  # by id; the part is held too, so that its id stays its own
 
     def __call__(self, params: dict[str, Any], state: Any, part: Part) -> Scores:
         if not len(part.y):
             return Scores(float("nan"), float("nan"))
         total: Any = None
-        for x, y, weight in self._blocks(part):
-            sums = evaluate_block(self.layer, self.loss, self.streamed, params, state, x, y, weight)
-            sums = jax.tree.map(lambda a: np.asarray(a, np.float64), sums)
+        for x, y, weight in self._on_device(part):
+            sums = jax.device_get(evaluate_block(self.layer, self.loss, self.streamed, params, state, x, y, weight))
+            sums = jax.tree.map(np.float64, sums)
             total = sums if total is None else jax.tree.map(np.add, total, sums)
         loss, weight, metric = total
         mean = float(loss / weight) if weight > 0 else float("nan")
@@ -67,6 +69,13 @@ class Evaluator:
             for x, _, weight in self._blocks(part, filler=-1.0)
         ]
         return np.concatenate(blocks)
+
+    def _on_device(self, part: Part) -> Any:
+        if len(part.y) > KEPT:
+            return self._blocks(part)
+        if id(part) not in self._kept:
+            self._kept[id(part)] = part, [jax.device_put(block) for block in self._blocks(part)]
+        return self._kept[id(part)][1]
 
     def _blocks(self, part: Part, filler: float = 0.0):
         n = len(part.y)

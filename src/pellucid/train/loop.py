@@ -8,6 +8,7 @@ state is the weights, the optimizer's moments, and a few integers (the shuffling
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -158,9 +159,8 @@ class Loop:
 
     def _close_epoch(self) -> EpochEnded:
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
-        rate = float(self.numbers.get("learning_rate", 1.0) * self.numbers["plateau"]) * float(
-            self.program.schedule.factor(jnp.int32(max(self.step - 1, 0)), jnp.float32(self.settings.updates))
-        )
+        factor = _factor(self.program.schedule, np.int32(max(self.step - 1, 0)), np.float32(self.settings.updates))
+        rate = float(self.numbers.get("learning_rate", 1.0) * self.numbers["plateau"]) * float(factor)
         sample = self.evaluator(self.carry.params, self.carry.state, self.sample)
         validation = None
         if self.validation is not None:
@@ -258,6 +258,11 @@ def with_arrays(network: Network, arrays: dict[str, np.ndarray]) -> Network:
         return nest({path: jnp.asarray(arrays[path]) for path in flatten(own or {})})
 
     return network.replace(params=pick(network.params), state=pick(network.state))
+
+
+@partial(jax.jit, static_argnums=0)
+def _factor(schedule: Schedule, step: Any, total: Any) -> jax.Array:
+    return schedule.factor(step, total)
 
 
 def _is_float(y: Any) -> bool:

@@ -100,7 +100,7 @@ class TerminalProgress(Callback):
     def _line(self, event: EpochEnded) -> None:
         self.told = event.epoch
         width = len(str(self.epochs))
-        said = f"epoch {event.epoch:>{width}}/{self.epochs}  loss {figure(event.loss)}"
+        said = f"epoch {event.epoch:>{width}}/{self.epochs}  loss {figure(event.sample.loss)}"
         if event.validation is not None:
             said += f"  validation loss {figure(event.validation.loss)}"
             if self.metric is not None:
