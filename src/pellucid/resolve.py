@@ -37,7 +37,6 @@ from pellucid.train.step import under
 
 UPDATES = 2_500  # the least budget of a small set
 EPOCHS = (10, 500)  # bounds on the default budget in epochs
-TINY = 1_000  # updates for a set that is a single batch
 PATIENCE = (10, 1_000)  # epochs, and updates, without a better validation score: the longer of both
 SMOOTHING = 0.05  # of the labels of a single column of classes, while training; scores are told without it
 DECAY = 3.0
@@ -207,8 +206,6 @@ def _budget(recipe: Recipe, optimizer: Optimizer, rows: int, batch: int) -> int:
         return recipe.train.epochs * per_epoch
     if recipe.train.batch_size == "all" or (recipe.train.batch_size is None and optimizer.default_batch == "all"):
         return optimizer.default_updates  # one update an epoch: a budget in epochs would make it look broken
-    if batch == rows:  # a set so small that it is a single batch
-        return TINY
     low, high = EPOCHS
     return min(max(math.ceil(UPDATES / per_epoch), low), high) * per_epoch
 

@@ -31,7 +31,7 @@ Target = Annotated[
 ]
 NetworkOption = Annotated[
     str | None,
-    _net("--network", metavar="SPEC", help="mlp:128,64 (default mlp:128,64), perceptron, or FILE.py:NAME."),
+    _net("--network", metavar="SPEC", help="mlp:128,64 (the default), perceptron, or FILE.py:NAME."),
 ]
 Activation = Annotated[str | None, _net("--activation", metavar="NAME", help="After each hidden layer; default relu.")]
 LossOption = Annotated[str | None, _learn("--loss", metavar="NAME", help="Default: what suits the target.")]
@@ -69,7 +69,7 @@ Metric = Annotated[
     str | None, _learn("--metric", metavar="NAME", help="Default: accuracy for classes, r2 for numbers.")
 ]
 Optimizer = Annotated[
-    str | None, _learn("--optimizer", metavar="NAME", help="Default adamw; also sgd, adam:b1=0.8, ....")
+    str | None, _learn("--optimizer", metavar="NAME", help="Default adamw; also sgd, adam:b1=0.8 and the like.")
 ]
 Schedule = Annotated[str | None, _learn("--schedule", metavar="NAME", help="Of the learning rate; default cosine.")]
 LearningRate = Annotated[

@@ -42,7 +42,7 @@ PASSED = (
 class _Estimator(BaseEstimator):
     """What both share. A dataclass, so that the settings are written once; scikit-learn reads the made `__init__`."""
 
-    network: Any = "mlp:64,32"
+    network: Any = "mlp"
     _: KW_ONLY
     activation: str | None = None
     loss: Any = None
@@ -61,6 +61,9 @@ class _Estimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True  # gaps are filled with the median, and flagged
         return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")  # `n_features_in_` is there after a fit that failed, too
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, numeric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """X, y and weights as arrays, rows without weight left out."""

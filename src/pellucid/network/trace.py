@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.dtypes
 
 from pellucid.network.layer import Context, Layer, Leaf, Param
 
@@ -18,8 +19,14 @@ class Traced(NamedTuple):
 
 def trace(layer: Layer, x: Any) -> Traced:
     """Run `layer` on shapes alone. `x`: arrays or `jax.ShapeDtypeStruct`s with a batch axis."""
-    leaves, treedef = jax.tree.flatten(jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), x, is_leaf=_is_array))
+    shapes = jax.tree.map(lambda a: (tuple(a.shape), _dtype_of(a)), x, is_leaf=_is_array)
+    leaves, treedef = jax.tree.flatten(shapes)
     return _trace(layer, tuple(leaves), treedef)
+
+
+def _dtype_of(a: Any) -> str:
+    """The type that JAX will give the array: NumPy's float64 becomes float32, and JAX warns where float64 is asked for."""
+    return str(jax.dtypes.canonicalize_dtype(a.dtype, allow_extended_dtype=True))
 
 
 def _is_array(a: Any) -> bool:
