@@ -15,6 +15,7 @@ import doctest
 import itertools
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -138,7 +139,7 @@ def run_console(block: Block, folder: Path) -> list[Outcome]:
     """Run the commands of a block as processes in `folder`; what they print on stdout is their output."""
     outcomes = []
     for command, want, line in commands(block):
-        program, *words = shlex.split(command)
+        program, *words = shlex.split(command, comments=True)
         if program != "pellucid":
             raise ValueError(f"line {line}: only pellucid is run here, got: {command}")
         done = subprocess.run(
@@ -167,7 +168,11 @@ def matches(want: str, got: str) -> bool:
 
 
 def run(section: Section, folder: Path, before: Section | None = None) -> list[Outcome]:
-    """Run a section's blocks in order, in `folder`, after the Python examples of `before`."""
+    """Run a section's blocks in order, in `folder`, after the Python examples of `before`.
+
+    A copy of examples/ lies there, so that a page can name its files as a reader in a clone would.
+    """
+    shutil.copytree(ROOT / "examples", folder / "examples", dirs_exist_ok=True)
     names: dict[str, Any] = {"__name__": "__main__"}
     outcomes: list[Outcome] = []
     with contextlib.chdir(folder):

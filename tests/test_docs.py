@@ -1,6 +1,8 @@
 """Every example in the pages is run, and prints what stands beside it. `make docs` writes outputs anew."""
 
 import importlib.util
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +48,31 @@ def test_every_concept_has_its_heading_formula_source_and_example():
     run = {section.title.split(".")[0] for section in CONCEPTS}
     assert run >= WANTED - LATER
     assert all(f"{number}, " in parts[-1] for number in LATER)
+
+
+def block_after(text: str, mark: str) -> str:
+    return text.split(f"<!-- {mark} -->\n```python\n")[1].split("```")[0]
+
+
+@pytest.mark.slow
+def test_a_newcomer_who_follows_the_guide_has_a_layer_that_keeps_the_contract(tmp_path):
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "src" / "pellucid", tmp_path / "pellucid", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pellucid" / "network" / "gate.py").write_text(block_after(guide, "the layer"), encoding="utf-8")
+    test = (ROOT / "tests" / "network" / "test_layer_contract.py").read_text(encoding="utf-8")
+    start = "import pellucid.network\n"
+    assert test.count(start) == test.count("\nCASES = [\n") == 1
+    test = test.replace(start, f"{start}from pellucid.network.gate import GLU\n")
+    test = test.replace("\nCASES = [\n", f"\nCASES = [\n{block_after(guide, 'the case')}")
+    (tmp_path / "test_contract.py").write_text(test, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--doctest-modules", "-W", "error", "-q", "-k",
+         "glu or example", "test_contract.py", "pellucid/network/gate.py"],
+        cwd=tmp_path, env={**refresh.environment(), "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout  # every layer has an example; three of the contract; the doctest
 
 
 # -- the program that runs them -------------------------------------------------------------------------------------

@@ -87,27 +87,24 @@ def worker(folder: Path, settings: dict) -> subprocess.Popen:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_twenty_times_and_resumed_gives_the_same_bytes(tmp_path):
     settings = {**SETTINGS, "source": str(table(tmp_path / "set.npz"))}
-    whole = worker(tmp_path / "whole", settings)
-    out, err = whole.communicate(timeout=300)
+    with worker(tmp_path / "whole", settings) as whole:
+        _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
     seconds = json.loads((tmp_path / "whole" / "result.json").read_text())["seconds"]
 
-    rng, kills = random.Random(0), 0
-    while True:
-        process = worker(tmp_path / "killed", settings)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n", process.communicate()[1]
-        if kills == 20:
-            assert process.wait(timeout=300) == 0, process.communicate()[1]
-            break
-        try:
-            process.wait(timeout=rng.uniform(0.02, seconds / 12))
-            break  # it came to its end before it was killed
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-        process.communicate()
+    rng, kills, ended = random.Random(0), 0, False
+    while not ended:
+        with worker(tmp_path / "killed", settings) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n", process.communicate()[1]
+            try:
+                process.communicate(timeout=300 if kills == 20 else rng.uniform(0.02, seconds / 12))
+                ended = True
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+    assert process.returncode == 0
     assert kills == 20, f"the run ended after {kills} kills: make it longer"
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     assert scores_of(tmp_path / "killed") == scores_of(tmp_path / "whole")

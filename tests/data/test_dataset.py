@@ -98,3 +98,9 @@ def test_an_unknown_task_names_the_nearest():
 def test_feature_names_must_fit():
     assert "3 names" in problem(Dataset, np.eye(3), feature_names=("a", "b"))
     assert "two columns have the same name" in problem(Dataset, np.eye(2), feature_names=("a", "a"))
+
+
+def test_a_set_shows_itself_in_one_line():
+    assert repr(load("iris")) == "Dataset(iris: 150 rows, 4 features; target species)"
+    assert repr(Dataset(np.zeros((2000, 8, 8), np.uint8))) == "Dataset(data: 2,000 rows, 8 x 8 features)"
+    assert repr(Dataset(TABLE, [1, 2, 3], name="t")) == "Dataset(t: 3 rows, 3 features)"

@@ -68,6 +68,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.x)
 
+    def __repr__(self) -> str:
+        size = " x ".join(str(n) for n in self.x.shape[1:]) or "1"
+        targets = f"; target {', '.join(self.target)}" if self.target else ""
+        return f"Dataset({self.name}: {len(self):,} rows, {size} features{targets})"
+
     def take(self, rows: np.ndarray) -> Dataset:
         """The same set with only these rows (and without its own validation and test parts)."""
         pick = lambda v: None if v is None else v[rows]  # noqa: E731

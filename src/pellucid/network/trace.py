@@ -25,7 +25,7 @@ def trace(layer: Layer, x: Any) -> Traced:
 
 
 def _dtype_of(a: Any) -> str:
-    """The type that JAX will give the array: NumPy's float64 becomes float32, and JAX warns where float64 is asked for."""
+    """The type that JAX will make of it: NumPy's float64 becomes float32, and asking for float64 is warned of."""
     return str(jax.dtypes.canonicalize_dtype(a.dtype, allow_extended_dtype=True))
 
 

@@ -277,10 +277,10 @@ def _named(rows: Any, i: int) -> dict[str, Any]:
 def cadence(program: Program, parameters: int) -> tuple[int, int]:
     """(measure every so many steps, steps in a chunk), from the network's structure.
 
-    A step is taken to cost 50 µs and 6 operations a weight and example at 20 GFLOP/s; a measured step of a small
+    A step is taken to cost 50 µs and 6 operations a weight and example at 60 GFLOP/s; a measured step of a small
     network costs half as much again as a plain one, of a wide one hardly more, so small ones are measured more rarely.
     """
-    seconds = 50e-6 + 6 * parameters * program.batch / 20e9
+    seconds = 50e-6 + 6 * parameters * program.batch / 60e9
     every = 100 if seconds < 2e-3 else 50
     return every, int(min(max(CHUNK_SECONDS / seconds, 1), MOST_STEPS))
 
