@@ -116,7 +116,8 @@ def main() -> None:
     print(f"{args.row}: {args.rounds} rounds of {steps} steps")
     for name, seconds in times.items():
         ratio = statistics.median(a / b for a, b in zip(seconds, base, strict=True))
-        print(f"  {name:<18} {statistics.median(seconds) / steps * 1e6:8.1f} µs a step   {ratio:.3f} x fit without signals")
+        middle = statistics.median(seconds) / steps * 1e6
+        print(f"  {name:<18} {middle:8.1f} µs a step   {ratio:.3f} x fit without signals")
 
 
 if __name__ == "__main__":

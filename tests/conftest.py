@@ -11,6 +11,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("XDG_CACHE_HOME", str(Path(tempfile.gettempdir()) / "pellucid-tests-cache"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before any test imports JAX: else JAX 0.9 has no compile cache
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def override(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
 
 
 def _place(key: str) -> tuple[str, str]:
-    section, dot, name = key.rpartition(".")
+    section, _, name = key.rpartition(".")
     name = {"network": "spec", "from": "start"}.get(name, name)
     owners = [s for s, struct in SECTIONS.items() if name in struct.__struct_fields__ and section in ("", s)]
     if not owners:

@@ -1,10 +1,10 @@
 """From a recipe, which may leave almost everything open, to settings that leave nothing open.
 
 Where the defaults come from (measured: docs/results.md): AdamW at 1e-3 with a cosine schedule over the whole budget
-takes dense networks past constant-rate Adam without a knob turned. Its weight decay shrinks weights by the same share in
-all, exp(-rate * decay * updates / 2) under a cosine, however long the run: the decay is DECAY / (rate * updates) (Wang &
-Aitchison 2024 argue for this scale). Budgets count updates, so that small sets get enough epochs and large ones not too
-many.
+takes dense networks past constant-rate Adam without a knob turned. Its weight decay shrinks weights by the same share
+in all, exp(-rate * decay * updates / 2) under a cosine, however long the run: the decay is DECAY / (rate * updates)
+(Wang & Aitchison 2024 argue for this scale). Budgets count updates, so that small sets get enough epochs and large ones
+not too many.
 """
 
 import dataclasses

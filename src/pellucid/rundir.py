@@ -139,7 +139,8 @@ class Lock:
             holder = file.read(40).decode(errors="replace").strip()
             file.close()
             raise RunError(
-                "another process is writing this run", where=self.path.parent, got=f"process {holder}" if holder else None,
+                "another process is writing this run", where=self.path.parent,
+                got=f"process {holder}" if holder else None,
                 fix="wait until it ends, or stop it with Ctrl-C there",
             ) from error  # fmt: skip
         with files.disk_errors(self.path):

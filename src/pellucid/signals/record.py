@@ -67,10 +67,10 @@ class RecordWriter:
         self.path = path
         with disk_errors(path):
             if offset is None:
-                self._file = open(path, "wb")
+                self._file = open(path, "wb")  # noqa: SIM115  (it stays open as long as the writer)
                 self.append({"kind": "header", "schema": SCHEMA, **(header or {})})
             else:
-                self._file = open(path, "r+b" if path.exists() else "w+b")
+                self._file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
                 self._file.truncate(offset)
                 self._file.seek(offset)
 

@@ -41,7 +41,8 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
                     "the checkpoint was written by another version of Pellucid", where=path,
                     expected=f"format {FORMAT}", got=f"format {metadata.get('format')}",
                 )  # fmt: skip
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["pellucid"])
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, json.loads(metadata["pellucid"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         if isinstance(error, RunError):
             raise

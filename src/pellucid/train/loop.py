@@ -210,7 +210,9 @@ class Loop:
                     {
                         "kind": "step", "step": int(rows.step[i]), **_named(rows, i),
                         "activation": spread(rows.activation[i]), "gradient": spread(rows.gradient[i]),
-                        "weight": {"gradient": round_all(gradient), "update": round_all(update), "rms": round_all(weight)},
+                        "weight": {
+                            "gradient": round_all(gradient), "update": round_all(update), "rms": round_all(weight),
+                        },
                     }
                 )  # fmt: skip
         return lines
