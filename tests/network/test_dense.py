@@ -6,7 +6,8 @@ import pytest
 from pellucid.errors import NetworkError, SettingError
 from pellucid.network.activations import ReLU
 from pellucid.network.composite import Parallel, Residual, Sequential, walk
-from pellucid.network.dense import Dense, Dropout, Embed, Flatten, Input, Output, cheap_uniform, resolve_output
+from pellucid.network.dense import Dense, Dropout, Embed, Flatten, Input, Output, resolve_output
+from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import HeNormal, Zeros
 from pellucid.network.layer import Context
 

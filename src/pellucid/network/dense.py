@@ -4,11 +4,11 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
 from pellucid.network.composite import replace_layers
+from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
 from pellucid.network.layer import Layer, Param, layer, width_of
 
@@ -162,26 +162,6 @@ class Dropout(Layer):
         keep = 1 - p["rate"]
         kept = cheap_uniform(ctx.random(), x.shape) < keep
         return jnp.where(kept, x / jnp.maximum(keep, 1e-7), 0.0)
-
-
-def cheap_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """U[0, 1) in steps of 2^-24, float32: a hash of each place, keyed by two words drawn from `key`.
-
-    A dropout mask needs no more. `jax.random.uniform` computes 20 rounds of Threefry for each number, which made a
-    784-1024-10 training step on a CPU 20 % slower; this one is lost in the noise, and XLA fuses it into what uses it.
-    The hash is C. Wellons' `lowbias32` (2018), the second word mixed in half-way, so that two keys give no shifted
-    copies of one sequence.
-
-    >>> u = cheap_uniform(jax.random.key(0), (100, 1000))
-    >>> bool(abs(u.mean() - 1 / 2) < 0.003), bool(abs(u.var() - 1 / 12) < 0.001), bool((u < 1).all())
-    (True, True, True)
-    """
-    first, second = jax.random.bits(key, (2,), jnp.uint32)
-    h = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) * jnp.uint32(0x9E3779B9) + first
-    h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D) ^ second
-    h = (h ^ (h >> 15)) * jnp.uint32(0x846CA68B)
-    h = h ^ (h >> 16)
-    return (h >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 @layer

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from pellucid.network.draw import cheap_normal, cheap_uniform
 from pellucid.spec import Spec, register
 
 
@@ -73,7 +74,7 @@ class Normal(Initializer):
             self.refuse("std", "a number >= 0")
 
     def __call__(self, key, shape, dtype):
-        return self.mean + self.std * jax.random.normal(key, shape, dtype)
+        return (self.mean + self.std * cheap_normal(key, shape)).astype(dtype)
 
 
 @register
@@ -88,15 +89,19 @@ class Uniform(Initializer):
             self.refuse("high", f"a number >= low ({self.low})")
 
     def __call__(self, key, shape, dtype):
-        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+        return _between(key, shape, dtype, self.low, self.high)
 
 
 def _scaled(key, shape, dtype, variance: float, uniform: bool) -> jax.Array:
     """Zero mean and the given variance: U(-a, a) has a^2 / 3."""
     if uniform:
         bound = math.sqrt(3 * variance)
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-    return math.sqrt(variance) * jax.random.normal(key, shape, dtype)
+        return _between(key, shape, dtype, -bound, bound)
+    return (math.sqrt(variance) * cheap_normal(key, shape)).astype(dtype)
+
+
+def _between(key, shape, dtype, low: float, high: float) -> jax.Array:
+    return (low + (high - low) * cheap_uniform(key, shape)).astype(dtype)
 
 
 def _glorot(shape) -> float:
@@ -172,7 +177,7 @@ class Orthogonal(Initializer):
 
     def __call__(self, key, shape, dtype):
         rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
-        tall = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
+        tall = cheap_normal(key, (max(rows, columns), min(rows, columns))).astype(dtype)
         q, r = jnp.linalg.qr(tall)
         q = q * jnp.sign(jnp.diagonal(r))  # without it the result would not be uniform (Mezzadri 2007)
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
