@@ -204,7 +204,7 @@ def test_numbers_change_without_compiling_anew(name):
         return tx.update(weights, tx.init(weights), weights)[0]["w"]
 
     jitted = jax.jit(step, static_argnums=0)
-    specs = [cls(clip_norm=1.0), cls(0.5, clip_norm=2.0, weight_decay=0.3)]
+    specs = [cls(clip_norm=1.0, weight_decay=0.1), cls(0.5, clip_norm=2.0, weight_decay=0.3)]
     weights = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
     results = [jitted(o.structure(), o.numbers(), weights) for o in specs]
     assert len(traces) == 1
@@ -340,6 +340,6 @@ def test_mistakes(make, text):
 
 
 def test_decay_asks_for_the_weights():
-    tx = GradientDescent().transform()
+    tx = GradientDescent(weight_decay=0.1).transform()
     with pytest.raises(ValueError, match="weight decay needs the weights"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

@@ -86,13 +86,15 @@ class Optimizer(Spec, family="optimizer"):
         return {name: value for name, value in values.items() if isinstance(value, float)}
 
     def structure(self) -> Self:
-        """The same optimizer with each number replaced by its default; what is off (None) stays off.
+        """The same optimizer with each number replaced by a canonical one; what is off (None, and a weight decay of 0,
+        which would read every weight once more for nothing) stays off.
 
         >>> Optimizer(0.1).structure() == Optimizer(0.3).structure() != Optimizer(0.1, clip_norm=1.0).structure()
         True
         """
         defaults = {f.name: f.default if isinstance(f.default, float) else 1.0 for f in fields(self)}
-        return replace(self, **{name: defaults[name] for name in self.numbers()})
+        canonical = {name: defaults[name] for name in self.numbers()}
+        return replace(self, **canonical | {"weight_decay": 1.0 if self.weight_decay else 0.0})
 
     def transform(self, numbers: Numbers | None = None) -> optax.GradientTransformation:
         """The optax transformation, with these numbers (perhaps traced); its own where they are not given.
@@ -108,9 +110,9 @@ class Optimizer(Spec, family="optimizer"):
         parts = [
             optax.clip(n["clip_value"]) if self.clip_value is not None else None,
             optax.clip_by_global_norm(n["clip_norm"]) if self.clip_norm is not None else None,
-            None if self.decoupled else decayed(n["weight_decay"]),
+            decayed(n["weight_decay"]) if self.weight_decay and not self.decoupled else None,
             self.rule(n),
-            decayed(n["weight_decay"]) if self.decoupled else None,
+            decayed(n["weight_decay"]) if self.weight_decay and self.decoupled else None,
             optax.scale(-1.0 * n["learning_rate"]),
         ]
         chain = optax.chain(*[part for part in parts if part is not None])
