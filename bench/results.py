@@ -1,6 +1,6 @@
 """The scores of the defaults, beside simple models on the same splits. Writes the table of docs/results.md.
 
-    python bench/results.py                          # all sets, 5 seeds (iris and diabetes 20: their test parts are small)
+    python bench/results.py                    # all sets, 5 seeds (iris and diabetes, with small test parts: 20)
     python bench/results.py --set digits --seeds 20
 
 Every seed draws its own split and its own initial weights; the best epoch is chosen on validation and the score is the
