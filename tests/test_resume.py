@@ -115,7 +115,9 @@ def small_loop(**changes) -> Loop:
     x = rng.normal(size=(203, 4)).astype(np.float32)
     prepared = prepare(Dataset(x, (x.sum(1) > 0).astype(np.int64)))
     network = mlp((5,), dropout=0.3, norm="batch")
-    network = network.replace(layer=adapt(network.layer, prepared.features, 2), features=prepared.features)
+    network = network.replace(
+        layer=adapt(network.layer, prepared.features, prepared.targets), features=prepared.features
+    )
     network = network.initialised(jax.random.key(0), network.example())
     settings = {
         "loss": Loss.of("cross_entropy"), "metric": Metric.of("accuracy"), "optimizer": Optimizer.of("adam"),

@@ -47,11 +47,23 @@ if TYPE_CHECKING:
     from pellucid.network.activations import Softmax as Softmax
     from pellucid.network.activations import Softplus as Softplus
     from pellucid.network.activations import Tanh as Tanh
+    from pellucid.network.architecture import Architecture as Architecture
+    from pellucid.network.architecture import Arriving as Arriving
+    from pellucid.network.architecture import Blueprint as Blueprint
     from pellucid.network.architectures import mlp as mlp
     from pellucid.network.architectures import perceptron as perceptron
+    from pellucid.network.attention import Attention as Attention
+    from pellucid.network.attention import Positions as Positions
     from pellucid.network.composite import Parallel as Parallel
     from pellucid.network.composite import Residual as Residual
     from pellucid.network.composite import Sequential as Sequential
+    from pellucid.network.conv import Conv as Conv
+    from pellucid.network.conv import ConvTranspose as ConvTranspose
+    from pellucid.network.conv import Grey as Grey
+    from pellucid.network.conv import Upsample as Upsample
+    from pellucid.network.convolutional import cnn as cnn
+    from pellucid.network.convolutional import lenet as lenet
+    from pellucid.network.convolutional import resnet as resnet
     from pellucid.network.dense import Dense as Dense
     from pellucid.network.dense import Dropout as Dropout
     from pellucid.network.dense import Embed as Embed
@@ -65,7 +77,35 @@ if TYPE_CHECKING:
     from pellucid.network.network import Network as Network
     from pellucid.network.norm import BatchNorm as BatchNorm
     from pellucid.network.norm import LayerNorm as LayerNorm
+    from pellucid.network.norm import RMSNorm as RMSNorm
+    from pellucid.network.pool import AvgPool as AvgPool
+    from pellucid.network.pool import GlobalPool as GlobalPool
+    from pellucid.network.pool import MaxPool as MaxPool
+    from pellucid.network.recurrent import GRU as GRU
+    from pellucid.network.recurrent import LSTM as LSTM
+    from pellucid.network.recurrent import RNN as RNN
+    from pellucid.network.recurrent import Bidirectional as Bidirectional
+    from pellucid.network.recurrent import Steps as Steps
+    from pellucid.network.seq2seq import BahdanauDecoder as BahdanauDecoder
+    from pellucid.network.seq2seq import EncoderDecoder as EncoderDecoder
+    from pellucid.network.seq2seq import LuongAttention as LuongAttention
+    from pellucid.network.seq2seq import seq2seq as seq2seq
+    from pellucid.network.sequence_models import gru as gru
+    from pellucid.network.sequence_models import lstm as lstm
+    from pellucid.network.sequence_models import rnn as rnn
+    from pellucid.network.transformer import SwiGLU as SwiGLU
+    from pellucid.network.transformer import TiedEmbedding as TiedEmbedding
+    from pellucid.network.transformer import TransformerBlock as TransformerBlock
+    from pellucid.network.transformer import transformer as transformer
     from pellucid.spec import register as register
+    from pellucid.train.augment import Augmentation as Augmentation
+    from pellucid.train.augment import Brightness as Brightness
+    from pellucid.train.augment import Crop as Crop
+    from pellucid.train.augment import Cutout as Cutout
+    from pellucid.train.augment import Flip as Flip
+    from pellucid.train.augment import Mixup as Mixup
+    from pellucid.train.augment import Rotate as Rotate
+    from pellucid.train.augment import Shift as Shift
     from pellucid.train.loss import Loss as Loss
     from pellucid.train.losses import BinaryCrossEntropy as BinaryCrossEntropy
     from pellucid.train.losses import CrossEntropy as CrossEntropy
@@ -79,6 +119,7 @@ if TYPE_CHECKING:
     from pellucid.train.metrics import R2 as R2
     from pellucid.train.metrics import Accuracy as Accuracy
     from pellucid.train.metrics import BalancedAccuracy as BalancedAccuracy
+    from pellucid.train.metrics import ExactMatch as ExactMatch
     from pellucid.train.metrics import RocAuc as RocAuc
     from pellucid.train.metrics import RootMeanSquaredError as RootMeanSquaredError
     from pellucid.train.metrics import TopK as TopK
@@ -107,17 +148,27 @@ _HOMES = {
     "data": "Dataset datasets load prepare",
     "fit": "Callback Run fit resume runs",
     "network.activations": "ELU GELU SELU Identity LeakyReLU ReLU Sigmoid SiLU Softmax Softplus Tanh",
+    "network.architecture": "Architecture Arriving Blueprint",
     "network.architectures": "mlp perceptron",
+    "network.attention": "Attention Positions",
     "network.composite": "Parallel Residual Sequential",
+    "network.conv": "Conv ConvTranspose Grey Upsample",
+    "network.convolutional": "cnn lenet resnet",
     "network.dense": "Dense Dropout Embed Flatten Input Output",
     "network.layer": "Context Layer Param layer",
     "network.network": "Network",
-    "network.norm": "BatchNorm LayerNorm",
+    "network.norm": "BatchNorm LayerNorm RMSNorm",
+    "network.pool": "AvgPool GlobalPool MaxPool",
+    "network.recurrent": "GRU LSTM RNN Bidirectional Steps",
+    "network.seq2seq": "BahdanauDecoder EncoderDecoder LuongAttention seq2seq",
+    "network.sequence_models": "gru lstm rnn",
+    "network.transformer": "SwiGLU TiedEmbedding TransformerBlock transformer",
     "spec": "register",
+    "train.augment": "Augmentation Brightness Crop Cutout Flip Mixup Rotate Shift",
     "train.loss": "Loss",
     "train.losses": "BinaryCrossEntropy CrossEntropy Huber Joint MeanAbsoluteError MeanSquaredError Perceptron",
     "train.metric": "Metric",
-    "train.metrics": "Accuracy BalancedAccuracy F1 R2 RocAuc RootMeanSquaredError TopK",
+    "train.metrics": "Accuracy BalancedAccuracy ExactMatch F1 R2 RocAuc RootMeanSquaredError TopK",
     "train.optimizer": "Optimizer",
     "train.optimizers": "SGD AdaGrad Adam AdamW GradientDescent Lion Momentum Muon Nesterov RMSProp",
     "train.schedules": "Constant Cosine Exponential OneCycle ReduceOnPlateau Schedule Step",

@@ -79,6 +79,13 @@ def train(
     test: words.Test = None,
     group: words.Group = None,
     time: words.Time = None,
+    text: words.Text = None,
+    tokens: words.TokenKind = None,
+    context: words.Context = None,
+    sequences: words.Sequences = False,
+    window: words.Window = None,
+    image_size: words.ImageSize = None,
+    skip_bad: words.SkipBad = False,
     weight: words.Weight = None,
     class_weights: words.ClassWeights = None,
     folds: words.Folds = None,
@@ -97,6 +104,7 @@ def train(
     epochs: words.Epochs = None,
     steps: words.Steps = None,
     patience: words.Patience = None,
+    augment: words.Augment = None,
     seed: words.Seed = None,
     plain: words.Plain = False,
     set_: words.Set = None,
@@ -143,6 +151,27 @@ def evaluate(
     from pellucid.commands.predict import evaluate
 
     evaluate(run, file, device=device, as_json=json)
+
+
+@verb("generate")
+def generate(
+    run: words.RunArgument,
+    prompt: words.Prompt = None,
+    length: words.Tokens = 500,
+    temperature: words.Temperature = 1.0,
+    top_k: words.TopK = None,
+    top_p: words.TopP = None,
+    seed: words.DrawSeed = 0,
+    device: words.Device = None,
+    json: words.Json = False,
+) -> None:
+    """Write text with a run's language model."""
+    from pellucid.commands.generate import generate
+
+    generate(
+        run, prompt, tokens=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, device=device,
+        as_json=json,
+    )  # fmt: skip
 
 
 @verb("runs")

@@ -34,6 +34,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise ResourceError(problem, where=path, fix=fix) from error
 
 
+def cache_folder() -> Path:
+    """Where compiled programs and decoded images are kept: `$XDG_CACHE_HOME/pellucid`, or the system's own place."""
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(home) / "pellucid"
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "pellucid" / "cache"
+    return Path.home() / ".cache" / "pellucid"
+
+
 def make_folder(path: Path) -> Path:
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,8 @@ reporter: Callable[[Path], Path] | None = None
 class Callback:
     """What may be told while a run goes on. Override what you need; returning "stop" ends the run after that chunk."""
 
+    def loading(self, done: int, total: int) -> None: ...
+
     def started(self, session: "Session") -> None: ...
 
     def chunk_ended(self, event: ChunkEnded) -> str | None: ...
@@ -185,10 +187,10 @@ class Session:
         began = time.perf_counter()
         self.callbacks, self.checkpoint_seconds = callbacks, checkpoint_seconds
         self.compiled_before = compile_seconds()
-        recipe = resolve.suggested(recipe)
         self.dataset = self._dataset(recipe, data)
         self.start = None if recipe.network.start is None else Network.load(recipe.network.start)
         self.prepared = self._prepare(recipe, self.start)
+        recipe = resolve.suggested(recipe, self.prepared.features, self.prepared.targets)
         self.notes = list(self.prepared.notes)
         rows = len(self.prepared.train.y)
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
@@ -220,18 +222,19 @@ class Session:
         d = recipe.data
         if data is None and d.source is None:
             raise SettingError("there is no data", expected="a source: a file, a folder, or a built-in set")
-        if isinstance(data, Dataset) and not any((d.target, d.task, d.group, d.time, d.weight, d.validation, d.test)):
+        words = d.loading()
+        if isinstance(data, Dataset) and not any(words.values()):
             return data
-        return load(
-            data if data is not None else d.source, target=d.target, task=d.task, group=d.group, time=d.time,
-            weight=d.weight, validation=d.validation, test=d.test,
-        )  # fmt: skip
+        return load(data if data is not None else d.source, progress=self._loading, **words)
+
+    def _loading(self, done: int, total: int) -> None:
+        for callback in self.callbacks:
+            callback.loading(done, total)
 
     def _prepare(self, recipe: Recipe, start: Network | None) -> Prepared:
-        d = recipe.data
         prepared = partial(
-            prepare, self.dataset, split=d.split, seed=recipe.train.seed, fold=d.fold, class_weights=d.class_weights,
-            standardize=d.standardize, features=start.features if start else None,
+            prepare, self.dataset, seed=recipe.train.seed, features=start.features if start else None,
+            **recipe.data.preparing(),
         )  # fmt: skip
         if start is None or start.targets is None:
             return prepared()

@@ -11,21 +11,12 @@ from typing import Any
 
 import jax
 
-from pellucid import LOGS_QUIET
+from pellucid import LOGS_QUIET, files
 from pellucid.errors import Interrupted
 
 _ready = False
 _spans: list[tuple[float, float]] = []  # when JAX traced and compiled; of nested spans only the outermost
 _EVENTS = ("/jax/core/compile/",)
-
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept: `$XDG_CACHE_HOME/pellucid`, or what the system has for that."""
-    if home := os.environ.get("XDG_CACHE_HOME"):
-        return Path(home) / "pellucid"
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "pellucid" / "cache"
-    return Path.home() / ".cache" / "pellucid"
 
 
 def set_up() -> None:
@@ -37,7 +28,7 @@ def set_up() -> None:
     jax.monitoring.register_event_duration_secs_listener(_count)  # type: ignore[arg-type]
     noisy = jax.__version_info__ < (0, 10) and not LOGS_QUIET
     if not getattr(jax.config, "jax_compilation_cache_dir", None) and not noisy:
-        folder = cache_folder() / "compiled"
+        folder = files.cache_folder() / "compiled"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             usable = os.access(folder, os.W_OK)

@@ -1,5 +1,6 @@
 """What a run came to: scores on each part, the metrics that a person reads, costs."""
 
+import math
 import os
 import sys
 import warnings
@@ -12,6 +13,7 @@ from pellucid.errors import PellucidWarning
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.train.evaluate import Evaluator
+from pellucid.train.loop import carries
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric, confusion_matrix
 
@@ -20,6 +22,8 @@ FURTHER = {
     "classification": ("accuracy", "balanced_accuracy", "f1", "roc_auc"),
     "regression": ("r2", "mean_absolute_error", "root_mean_squared_error"),
     "mixed": (),
+    "language": (),
+    "pairs": (),
 }
 
 
@@ -29,7 +33,7 @@ def metric_name(metric: Metric | None) -> str:
 
 def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | None) -> dict[str, Any]:
     """{"train": {"loss", metric}, "validation": ..., "test": ..., "details": of the test part (or validation)}."""
-    evaluator = Evaluator(network.layer, loss, metric)
+    evaluator = Evaluator(network.layer, loss, metric, streams=streams(network, prepared.targets))
     params, state = flatten(network.params or {}), network.state or {}
     out: dict[str, Any] = {}
     parts: dict[str, Part | None] = {name: getattr(prepared, name) for name in PARTS}
@@ -39,9 +43,26 @@ def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | No
             out[name] = evaluator(params, state, part).to_json(metric_name(metric))
     shown = next((name for name in reversed(PARTS) if out[name] is not None), None)
     if shown is not None and (part := parts[shown]) is not None:
-        outputs = evaluator.outputs(params, state, part)
-        out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
+        if prepared.targets.each_step:  # outputs at every step may not fit into memory
+            out["details"] = {"part": shown, **of_tokens(out[shown]["loss"], part)}
+        else:
+            outputs = evaluator.outputs(params, state, part)
+            out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
     return out
+
+
+def streams(network: Network, targets: Targets) -> bool:
+    """Whether a text is read on and on, a state being carried from piece to piece."""
+    return targets.task == "language" and carries(network.layer)
+
+
+def of_tokens(loss: float, part: Part) -> dict[str, float]:
+    """What a loss per token says: among how many equally likely tokens the network hesitates (perplexity), and how many
+    bits a character of the text would take if it were packed by the network's foresight."""
+    found = {"perplexity": math.exp(min(loss, 700.0))}
+    if part.characters:
+        found["bits_per_character"] = loss / math.log(2) / part.characters
+    return found
 
 
 def details(outputs: np.ndarray, part: Part, targets: Targets) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     source: str | None = None
     target: str | list[str] | None = None
-    task: Literal["classification", "regression", "mixed"] | None = None
+    task: Literal["classification", "regression", "mixed", "language", "pairs"] | None = None
     group: str | None = None
     time: str | None = None
     weight: str | None = None
@@ -40,7 +40,27 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     fold: tuple[int, int] | None = None
     class_weights: str | dict[str, float] | None = None
     standardize: bool = True
+    text: str | None = None
+    tokens: str | None = None
+    context: int | None = None
+    sequences: bool = False
+    window: int | None = None
+    image_size: int | tuple[int, int] | None = None
+    skip_bad: bool = False
     fingerprint: str | None = None
+
+    def loading(self) -> dict[str, Any]:
+        """What `data.load` is told beside the source."""
+        names = (
+            "target", "task", "group", "time", "weight", "validation", "test", "text", "sequences", "window",
+            "image_size", "skip_bad",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def preparing(self) -> dict[str, Any]:
+        """What `data.prepare` is told beside the set and the seed."""
+        names = ("split", "fold", "class_weights", "standardize", "context", "tokens")
+        return {name: getattr(self, name) for name in names}
 
 
 class NetworkRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +89,7 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seed: int = 0
     freeze: list[str] = []
     rates: dict[str, float] = {}
+    augment: list[str | dict[str, Any]] = []
     plain: bool = False
     signals: bool = True
     baselines: bool = True
@@ -171,6 +192,8 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
             not isinstance(t.learning_rate, float) or 0 <= t.learning_rate < float("inf"), "a number >= 0, or auto",
         ),
         ("data.split", d.split, all(0 <= part <= 1 for part in d.split), "three shares from 0 to 1"),
+        ("data.context", d.context, d.context is None or d.context >= 1, "a whole number of tokens >= 1"),
+        ("data.window", d.window, d.window is None or d.window >= 1, "a whole number of rows >= 1"),
         ("data.split", d.split, abs(sum(d.split) - 1) < 1e-6 and d.split[0] > 0, "shares that add up to 1"),
     ]  # fmt: skip
     for name, got, fine, expected in rules:

@@ -18,16 +18,18 @@ from typing import Any
 import jax
 import msgspec
 
+import pellucid.network.catalogue  # noqa: F401  (a recipe may name any architecture)
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError, SettingError, nearest
-from pellucid.network.adapt import adapt, introduced
-from pellucid.network.architectures import Architecture, find
+from pellucid.network.adapt import adapt, arriving, introduced
+from pellucid.network.architecture import Architecture, Blueprint, find
 from pellucid.network.composite import replace_layers, walk
 from pellucid.network.dense import Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import Recipe
-from pellucid.train.loop import Settings
+from pellucid.train.augment import parse_augmentations
+from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
 from pellucid.train.metrics import Metric
@@ -41,6 +43,8 @@ PATIENCE = (10, 1_000)  # epochs, and updates, without a better validation score
 SMOOTHING = 0.05  # of the labels of a single column of classes, while training; scores are told without it
 DECAY = 3.0
 MOST_DECAY = 0.01  # of a weight in one update, for budgets so short that the rule would overshoot
+# where the multi-layer perceptron, the default, cannot read what arrives, or loses its order
+DEFAULT_NETWORKS = {"text": "lstm:256", "pairs": "seq2seq", "sequence": "gru"}
 LIVE = ("network", "loss", "metric", "optimizer")  # settings that may be objects without a written form
 
 
@@ -64,8 +68,12 @@ def split_live(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return written, live
 
 
-def suggested(recipe: Recipe) -> Recipe:
-    """The recipe with what its architecture suggests, where the user said nothing."""
+def suggested(recipe: Recipe, features: Features, targets: Targets) -> Recipe:
+    """The recipe with a network that can read such data, and what that suggests, where the user said nothing."""
+    network = recipe.network
+    if network.spec is None and network.start is None:
+        spec = DEFAULT_NETWORKS.get("text" if targets.task == "language" else arriving(features, targets).kind)
+        recipe = msgspec.structs.replace(recipe, network=msgspec.structs.replace(network, spec=spec))
     architecture = _architecture(recipe)
     if architecture is None:
         return recipe
@@ -101,14 +109,14 @@ def network_of(recipe: Recipe, live: Any, features: Features, targets: Targets, 
     if live is not None:
         network = as_network(live)
     elif (architecture := _architecture(recipe)) is not None:
-        network = Network(architecture.build())
+        network = Network(Blueprint(architecture))
     else:
         network = as_network(_written_network(recipe.network.spec, folder))
     if network.params is not None and network.features is None:
         return introduced(network, features, targets)
     if network.params is not None:
         return network.replace(targets=network.targets or targets)
-    return network.replace(layer=adapt(network.layer, features, targets.width), features=features, targets=targets)
+    return network.replace(layer=adapt(network.layer, features, targets), features=features, targets=targets)
 
 
 def carried_over(start: Network, targets: Targets, seed: int) -> Network:
@@ -169,7 +177,8 @@ def load_python(spec: str) -> Any:
 def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows: int) -> tuple[Settings, list[str]]:
     """All settings of the loop, and what a person should be told of how they came about."""
     t, notes = recipe.train, []
-    loss = _loss(live.get("loss", t.loss), targets, 0.0 if t.plain else SMOOTHING)
+    text = targets.task == "language"
+    loss = _loss(live.get("loss", t.loss), targets, 0.0 if t.plain or targets.each_step else SMOOTHING)
     metric = _metric(live.get("metric", t.metric), targets)
     given = live.get("optimizer") or t.optimizer
     optimizer = Optimizer.of(given or ("adam" if t.plain else "adamw"))
@@ -178,13 +187,13 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
     batch = t.batch_size if t.batch_size is not None else optimizer.default_batch
     if isinstance(batch, int) and batch > rows and t.batch_size is not None:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
-    batch = rows if batch == "all" else min(int(batch), rows)
-    updates = _budget(recipe, optimizer, rows, batch)
+    batch, used = batches(rows, rows if batch == "all" else int(batch), text)
+    per_epoch = -(-used // batch)
+    updates = _budget(recipe, optimizer, per_epoch)
     fresh = recipe.network.start is None  # what was learned before is not to be shrunk away
     if given is None and fresh and not t.plain and optimizer.learning_rate:
         decay = float(f"{min(DECAY / updates, MOST_DECAY) / optimizer.learning_rate:.4g}")
         optimizer = dataclasses.replace(optimizer, weight_decay=decay)
-    per_epoch = -(-rows // batch)
     patience = t.patience
     if patience is None and not t.plain:
         patience = max(PATIENCE[0], math.ceil(PATIENCE[1] / per_epoch))
@@ -193,13 +202,13 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         loss=loss, metric=metric, optimizer=optimizer,
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
-        rates=tuple(sorted(t.rates.items())), signals=t.signals,
+        rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
+        augment=parse_augmentations(t.augment),
     )  # fmt: skip
     return settings, notes
 
 
-def _budget(recipe: Recipe, optimizer: Optimizer, rows: int, batch: int) -> int:
-    per_epoch = -(-rows // batch)
+def _budget(recipe: Recipe, optimizer: Optimizer, per_epoch: int) -> int:
     if recipe.train.steps is not None:
         return recipe.train.steps
     if recipe.train.epochs is not None:
@@ -216,7 +225,7 @@ def yardsticks(recipe: Recipe, targets: Targets) -> tuple[Loss, Metric | None]:
     def written(value: Any) -> Any:
         return None if isinstance(value, str) and value.startswith("(a Python object") else value
 
-    smoothing = 0.0 if recipe.train.plain else SMOOTHING
+    smoothing = 0.0 if recipe.train.plain or targets.each_step else SMOOTHING
     return _loss(written(recipe.train.loss), targets, smoothing), _metric(written(recipe.train.metric), targets)
 
 
@@ -254,7 +263,7 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
     spec = recipe.network.spec
     if spec is None or (isinstance(spec, str) and spec.endswith(".json")):
         spec = "network.json"
-    per_epoch = -(-rows // settings.batch_size)
+    per_epoch = -(-batches(rows, settings.batch_size, settings.text)[1] // settings.batch_size)
     epochs, rest = divmod(settings.updates, per_epoch)
     train = msgspec.structs.replace(
         recipe.train, loss=form(settings.loss), metric=form(settings.metric), optimizer=form(settings.optimizer),

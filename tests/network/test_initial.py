@@ -26,6 +26,7 @@ CASES: dict[Initializer, tuple[float, float, float | None]] = {
     init.HeNormal(): (0, HE, None),
     init.LeCunUniform(): (0, LECUN, math.sqrt(3 / 360)),
     init.LeCunNormal(): (0, LECUN, None),
+    init.Blocks((Uniform(-1, 3), Uniform(0, 2))): (1, (16 / 12 + 4 / 12) / 2, 2),
     Orthogonal(2): (0, 4 / 360, None),  # 160 orthogonal columns of length 2 in 360 places
 }
 every = pytest.mark.parametrize("initial", CASES, ids=lambda initial: initial.name)

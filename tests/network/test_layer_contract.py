@@ -10,6 +10,7 @@ import json
 import math
 import pkgutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,14 +19,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from windows import correlate, pool, spread
 
 import pellucid.network
 from pellucid.network import activations as acts
 from pellucid.network.activations import ELU, GELU, Activation, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from pellucid.network.architecture import Blueprint
+from pellucid.network.architectures import MLP
+from pellucid.network.attention import Attention, Positions
 from pellucid.network.composite import Parallel, Residual, Sequential
+from pellucid.network.conv import Conv, ConvTranspose, Grey, Upsample
 from pellucid.network.dense import Dense, Dropout, Embed, Flatten, Input, Output
 from pellucid.network.layer import Context, Layer, Param, nest
-from pellucid.network.norm import BatchNorm, LayerNorm
+from pellucid.network.norm import BatchNorm, LayerNorm, RMSNorm
+from pellucid.network.pool import AvgPool, GlobalPool, MaxPool
+from pellucid.network.recurrent import GRU, LSTM, RNN, Bidirectional, Steps
+from pellucid.network.seq2seq import BahdanauDecoder, EncoderDecoder, LuongAttention
+from pellucid.network.transformer import SwiGLU, TiedEmbedding, TransformerBlock
 
 for module in pkgutil.iter_modules(pellucid.network.__path__, "pellucid.network."):
     importlib.import_module(module.name)  # so that every layer is registered, whoever wrote it
@@ -53,11 +63,159 @@ def dense(p, x):
     return np.einsum("...n,nw->...w", x, p["w"]) + p.get("b", 0.0)
 
 
+def halfway(p, x):
+    """[batch, 3, n] -> [batch, 6, n]: a quarter of the way to the neighbour on either side, none beyond the border."""
+    a, b, c = x.swapaxes(0, 1)
+    parts = [a, 0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b, 0.75 * b + 0.25 * c, 0.25 * b + 0.75 * c, c]
+    return np.stack(parts, 1)
+
+
+def elman(p, x, state=None):
+    """h_t = tanh(x_t w + h_{t-1} u + b) for every step, [batch, steps, n] -> [batch, steps, width]."""
+    h = np.zeros((len(x), p["u"].shape[0])) if state is None else state
+    out = []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ p["w"] + h @ p["u"] + p["b"])
+        out.append(h)
+    return np.stack(out, 1)
+
+
+def lstm(p, x):
+    h = c = np.zeros((len(x), p["u"].shape[0]))
+    out = []
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ p["w"] + h @ p["u"] + p["b"], 4, axis=-1)
+        c = logistic(f) * c + logistic(i) * np.tanh(g)
+        h = logistic(o) * np.tanh(c)
+        out.append(h)
+    return np.stack(out, 1)
+
+
+def gru(p, x, state=None):
+    h = np.zeros((len(x), p["u"].shape[0])) if state is None else state
+    out = []
+    for t in range(x.shape[1]):
+        (ar, az, an), (br, bz, bn) = (np.split(v, 3, axis=-1) for v in (x[:, t] @ p["w"] + p["b"], h @ p["u"]))
+        r, z = logistic(ar + br), logistic(az + bz)
+        h = (1 - z) * np.tanh(an + r * (bn + p["v"])) + z * h
+        out.append(h)
+    return np.stack(out, 1)
+
+
+def relu_backwards(p, x):
+    h = np.zeros((len(x), 2))
+    for t in reversed(range(x.shape[1])):
+        h = np.maximum(x[:, t] @ p["w"] + h @ p["u"] + p["b"], 0)
+    return h
+
+
+def blueprint(p, x):
+    x = (x - p["input"]["mean"]) / p["input"]["scale"]
+    return dense(p["output"], np.tanh(dense(p["hidden1"], x)))
+
+
+def looked_at(scores, memory, real):
+    weights = softmax(np.where(real, scores, -1e9))
+    return weights @ memory
+
+
+def luong_attention(p, x):
+    h, memory, real = x
+    key = p.get("k", np.eye(h.shape[-1]))
+    out = []
+    for b in range(len(h)):
+        context = np.stack([looked_at(memory[b] @ key.T @ q, memory[b], real[b]) for q in h[b]])
+        out.append(np.tanh(np.concatenate([context, h[b]], -1) @ p["w"] + p["b"]))
+    return np.stack(out)
+
+
+def bahdanau_decoder(p, x):
+    inputs, h, memory, real = x
+    out = []
+    for t in range(inputs.shape[1]):
+        scores = np.tanh((h @ p["q"])[:, None] + memory @ p["k"]) @ p["o"]
+        context = np.stack([looked_at(s, m, r) for s, m, r in zip(scores, memory, real, strict=True)])
+        h = elman(p, np.concatenate([inputs[:, t], context], -1)[:, None], h)[:, 0]
+        out.append(np.concatenate([h, context], -1))
+    return np.stack(out, 1)
+
+
+def encoder_decoder(p, x):
+    """Elman cells, a source of 3 steps, no attention."""
+    source, target = x[:, :3], x[:, 3:]
+    vectors = lambda ids: np.where(ids[..., None] > 0, p["embed"]["w"][ids], 0.0)  # noqa: E731
+    ends = []
+    for name, turn in (("forward", 1), ("backward", -1)):
+        h, read = np.zeros((len(x), 2)), vectors(source)
+        for t in range(3)[::turn]:
+            new = elman(p["encoder"][name], read[:, t : t + 1], h)[:, 0]
+            h = np.where(source[:, t, None] > 0, new, h)
+        ends.append(h)
+    first = np.tanh(dense(p["bridge"], np.concatenate(ends, -1)))
+    return elman(p["decoder"], vectors(target), first)
+
+
+def attention(p, x, heads, causal=False):
+    width = p["out"].shape[0]
+    q, k, v = (part.reshape(*x.shape[:2], heads, -1) for part in np.split(x @ p["w"] + p.get("b", 0.0), 3, axis=-1))
+    out = np.zeros((*x.shape[:2], heads, width // heads))
+    for b, t, h in np.ndindex(*x.shape[:2], heads):
+        last = t + 1 if causal else x.shape[1]
+        scores = np.array([q[b, t, h] @ k[b, s, h] for s in range(last)]) / math.sqrt(width // heads)
+        out[b, t, h] = softmax(scores) @ v[b, :last, h]
+    return out.reshape(*x.shape[:2], width) @ p["out"] + p.get("out_bias", 0.0)
+
+
+def sinusoids(x):
+    y = x.copy()
+    for place, i in np.ndindex(x.shape[1:]):
+        angle = place / 10_000 ** (2 * (i // 2) / x.shape[2])
+        y[:, place, i] += np.cos(angle) if i % 2 else np.sin(angle)
+    return y
+
+
+def rms(p, x, epsilon=1e-5):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * p.get("scale", 1.0)
+
+
+def swiglu(p, x):
+    gate = x @ p["gate"]
+    return (gate * logistic(gate) * (x @ p["up"])) @ p["down"]
+
+
+def scaled(p, x):
+    return normalise(x, -1) * p["scale"] + p["bias"]
+
+
+def pre_norm_block(p, x):
+    x = x + attention(p["attention"], scaled(p["norm1"], x), 2, causal=True)
+    hidden = np.maximum(dense(p["feed_forward"]["hidden"], scaled(p["norm2"], x)), 0)
+    return x + dense(p["feed_forward"]["back"], hidden)
+
+
+def post_norm_block(p, x):
+    x = rms(p["norm1"], x + attention(p["attention"], x, 1))
+    return rms(p["norm2"], x + swiglu(p["feed_forward"], x))
+
+
+def memory_and(*firsts):
+    """Inputs for a decoder: arrays of these shapes, then a memory [2, 3, 2] whose second row has one real step."""
+    real = np.array([[True, True, True], [True, False, False]])
+    return lambda rng: (*(rng.normal(size=shape) for shape in firsts), rng.normal(size=(2, 3, 2)), real)
+
+
 class Case(NamedTuple):
     layer: Layer
     formula: Callable[[Any, np.ndarray], np.ndarray]
     train: bool = False
     ids: int = 0  # > 0: whole numbers below it arrive
+    shape: tuple[int, ...] | None = None  # of the input, where not every shape will do
+    made: Callable[[np.random.Generator], Any] | None = None  # makes an input that is no single array
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the gradient by the input has no meaning here, or is left to a test of its own."""
+        return bool(self.ids or self.made)
 
 
 # function, derivative: both must hold at ±1e4 too
@@ -137,6 +295,61 @@ CASES = [
         Parallel(Dense(2), Dense(2), combine="mean"),
         lambda p, x: (dense(p["dense1"], x) + dense(p["dense2"], x)) / 2,
     ),
+    Case(RNN(3), elman, shape=(2, 4, 2)),
+    Case(RNN(2, activation="relu", backwards=True, each_step=False), relu_backwards, shape=(2, 3, 2)),
+    Case(LSTM(2), lstm, shape=(2, 4, 3)),
+    Case(LSTM(2, each_step=False), lambda p, x: lstm(p, x)[:, -1], shape=(3, 2, 1)),
+    Case(GRU(2), gru, shape=(2, 4, 3)),
+    Case(
+        Bidirectional(GRU(2)),
+        lambda p, x: np.concatenate([gru(p["forward"], x), gru(p["backward"], x[:, ::-1])[:, ::-1]], -1),
+        shape=(2, 3, 2),
+    ),
+    Case(Conv(2), lambda p, x: correlate(x, p["w"], pads=1) + p["b"], shape=(2, 3, 2, 1)),
+    Case(
+        Conv(2, 2, stride=2, padding="valid", bias=False),
+        lambda p, x: correlate(x, p["w"], stride=2),
+        shape=(2, 5, 1),
+    ),
+    Case(
+        Conv(4, (2, 1), stride=(1, 2), padding=((1, 0), (0, 1)), dilation=(2, 1), groups=2),
+        lambda p, x: correlate(x, p["w"], (1, 2), ((1, 0), (0, 1)), (2, 1), 2) + p["b"],
+        shape=(2, 3, 2, 2),
+    ),
+    Case(
+        ConvTranspose(2, 3, stride=2, padding="valid"),
+        lambda p, x: spread(x, p["w"], 2) + p["b"],
+        shape=(2, 2, 1, 1),
+    ),
+    Case(MaxPool(2), lambda p, x: pool(x, np.nanmax, 2, 2), shape=(2, 3, 4, 1)),
+    Case(MaxPool(3, stride=2, padding=1), lambda p, x: pool(x, np.nanmax, 3, 2, 1), shape=(2, 5, 2)),
+    Case(AvgPool(2), lambda p, x: pool(x, np.nanmean, 2, 2), shape=(2, 4, 3, 1)),
+    Case(AvgPool(3, stride=1, padding=1), lambda p, x: pool(x, np.nanmean, 3, 1, 1), shape=(2, 4, 1)),
+    Case(GlobalPool(), lambda p, x: x.mean((1, 2)), shape=(2, 3, 2, 2)),
+    Case(GlobalPool("max"), lambda p, x: x.max(1), shape=(2, 3, 2)),
+    Case(Grey(), lambda p, x: x[..., None], shape=(2, 3, 2)),
+    Case(Upsample(2), lambda p, x: x.repeat(2, 1).repeat(2, 2), shape=(2, 2, 3, 1)),
+    Case(Upsample(2, "linear"), halfway, shape=(2, 3, 2)),
+    Case(Steps(), lambda p, x: x.reshape(*x.shape[:2], -1), shape=(2, 3, 2, 2)),
+    Case(LuongAttention(3), luong_attention, made=memory_and((2, 4, 3))),
+    Case(LuongAttention(2, "dot"), luong_attention, made=memory_and((2, 4, 2))),
+    Case(BahdanauDecoder(RNN(2)), bahdanau_decoder, made=memory_and((2, 4, 3), (2, 2))),
+    Case(EncoderDecoder(3, Embed(5, 2, padding=True), RNN(2), "none"), encoder_decoder, ids=5, shape=(2, 5)),
+    Case(Attention(2), lambda p, x: attention(p, x, 2), shape=(2, 3, 4)),
+    Case(Attention(1, causal=True, bias=False), lambda p, x: attention(p, x, 1, causal=True), shape=(2, 4, 2)),
+    Case(Positions("learned", 5), lambda p, x: x + p["w"][: x.shape[1]], shape=(2, 4, 3)),
+    Case(Positions("sinusoidal", 5), lambda p, x: sinusoids(x), shape=(2, 4, 3)),
+    Case(RMSNorm(), rms),
+    Case(RMSNorm(1e-3, scale=False), lambda p, x: rms(p, x, 1e-3)),
+    Case(SwiGLU(3), swiglu),
+    Case(TransformerBlock(2, causal=True, feed_forward="relu", factor=1), pre_norm_block, shape=(2, 3, 4)),
+    Case(
+        TransformerBlock(1, order="post", norm="rms", feed_forward="swiglu", factor=1.5, bias=False),
+        post_norm_block,
+        shape=(2, 3, 2),
+    ),
+    Case(TiedEmbedding(5, 2, Tanh()), lambda p, x: np.tanh(p["w"][x]) @ p["w"].T, ids=5, shape=(2, 3)),
+    Case(Blueprint(MLP((2,), activation="tanh"), outputs=2), blueprint, shape=(3, 2)),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.layer.name)
 
@@ -164,7 +377,11 @@ def declare(layer: Layer, x: Any) -> dict[str, Param]:
 
 def draw(case: Case, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, dict, dict]:
     """An input, weights by path, running state by path; scales and variances positive."""
-    x = rng.integers(0, case.ids, shape) if case.ids else rng.normal(0, 1.5, shape)
+    shape = case.shape or shape
+    if case.made:
+        x = case.made(rng)
+    else:
+        x = rng.integers(0, case.ids, shape) if case.ids else rng.normal(0, 1.5, shape)
     declared = declare(case.layer, x)
     values = {path: rng.normal(0, 1, param.shape) for path, param in declared.items()}
     values = {path: abs(v) + 0.5 if path.endswith(("scale", "var")) else v for path, v in values.items()}
@@ -188,6 +405,18 @@ def differences(f: Callable[[], float], array: np.ndarray, step: float = 1e-6) -
     return slope
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def outputs_and_slopes(layer, train, fixed, weights, state, x, pull):
+    """Compiled once for each shape: y, and the gradients of sum(pull * y) by the weights and, unless fixed, by x."""
+
+    def loss(weights, x):
+        y = Context(train=train, state=nest(state)).run(layer, nest(weights), x)
+        return jnp.sum(pull * y), y
+
+    (_, y), slopes = jax.value_and_grad(loss, 0 if fixed else (0, 1), has_aux=True)(weights, x)
+    return y, slopes
+
+
 @every_case
 @settings(max_examples=5, derandomize=True, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 2**16))
@@ -198,17 +427,12 @@ def test_forward_and_gradients_in_float64(case, shape, seed):
     expected = formula()
     pull = rng.normal(size=expected.shape)  # the loss is sum(pull * y), so that every output counts
 
-    def loss(weights, x):
-        y = Context(train=case.train, state=nest(state)).run(case.layer, nest(weights), x)
-        return jnp.sum(pull * y), y
-
     with jax.enable_x64(True):
-        which = 0 if case.ids else (0, 1)
-        (_, y), slopes = jax.jit(jax.value_and_grad(loss, which, has_aux=True))(weights, x)
+        y, slopes = outputs_and_slopes(case.layer, case.train, case.fixed, weights, state, x, pull)
     assert y.dtype == np.float64
     np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-11)
 
-    slopes = {**slopes} if case.ids else {**slopes[0], "the input": slopes[1]}
+    slopes = {**slopes} if case.fixed else {**slopes[0], "the input": slopes[1]}
     for name, slope in slopes.items():
         by_hand = differences(lambda: float(np.sum(pull * formula())), x if name == "the input" else weights[name])
         np.testing.assert_allclose(slope, by_hand, rtol=1e-5, atol=2e-6, err_msg=name)
@@ -236,14 +460,17 @@ def test_equal_specs_compile_once_and_keep_float32(case):
     rng = np.random.default_rng(0)
     x, weights, state = draw(case, (2, 3), rng)
     as_float32 = lambda tree: {path: jnp.asarray(v, jnp.float32) for path, v in tree.items()}  # noqa: E731
-    x = jnp.asarray(x, jnp.int32 if case.ids else jnp.float32)
+    narrow = {"f": jnp.float32, "i": jnp.int32, "b": jnp.bool_}
+    x = jax.tree.map(lambda a: jnp.asarray(a, narrow[a.dtype.kind]), x)
     compiled = jax.jit(forward, static_argnums=0)
     with jax.numpy_dtype_promotion("strict"):
         y = compiled(case.layer, as_float32(weights), as_float32(state), x)
         compiled(Layer.from_json(case.layer.to_json()), as_float32(weights), as_float32(state), x)
     assert len(traced) == 1
     assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, case.formula(nest({**weights, **state}), np.asarray(x)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        y, case.formula(nest({**weights, **state}), jax.tree.map(np.asarray, x)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_specs_that_differ_compile_apart():

@@ -18,6 +18,7 @@ from pellucid.train.metrics import (
     R2,
     Accuracy,
     BalancedAccuracy,
+    ExactMatch,
     MeanAbsoluteError,
     Metric,
     RocAuc,
@@ -69,12 +70,23 @@ def over_labels(f):
     return lambda y, o, w: np.mean([f(y[:, j], yes(o[:, j]), sample_weight=w) for j in range(y.shape[1])])
 
 
+def sequences(rng, n):
+    """Two steps of two classes; of one in three the second step only fills up."""
+    y = rng.integers(0, 2, (n, 2))
+    y[::3, 1] = -1
+    return rng.dirichlet(np.ones(2), (n, 2)).round(2), y
+
+
 CASES = {
     "accuracy": Case(Accuracy(), classes, lambda y, o, w: sk.accuracy_score(y, o.argmax(1), sample_weight=w)),
     "accuracy of one unit": Case(
         Accuracy(), binary, lambda y, o, w: sk.accuracy_score(y, yes(o[:, 0]), sample_weight=w)
     ),
     "accuracy of labels": Case(Accuracy(), labels, over_labels(sk.accuracy_score)),
+    "exact_match": Case(
+        ExactMatch(), sequences,
+        lambda y, o, w: sk.accuracy_score(np.ones(len(y)), ((o.argmax(-1) == y) | (y < 0)).all(1), sample_weight=w),
+    ),
     "top_k": Case(
         TopK(2), lambda rng, n: (rng.permuted(np.tile([0.1, 0.3, 0.6], (n, 1)), axis=1), classes(rng, n)[1]),
         lambda y, o, w: sk.top_k_accuracy_score(y, o, k=2, sample_weight=w),

@@ -43,7 +43,8 @@ def runnable(resolved: Any, given: Any) -> Any:
     search for a learning rate where one was asked for."""
     network, train = resolved.network, resolved.train
     if given.network.spec is None and given.network.start is None:
-        network = msgspec.structs.replace(network, spec="mlp")
+        spec = "mlp" if network.spec in (None, "network.json") else network.spec
+        network = msgspec.structs.replace(network, spec=spec)
     if given.train.learning_rate == "auto":
         train = msgspec.structs.replace(train, learning_rate="auto")
     return msgspec.structs.replace(resolved, network=network, train=train)

@@ -81,6 +81,21 @@ def numbers(text: str | None, where: str) -> list[float] | None:
         raise SettingError("these are no numbers", where=where, expected="such as 0.7,0.15,0.15", got=text) from None
 
 
+def size(text: str, where: str) -> int | list[int]:
+    """One side of a square, or height and width.
+
+    >>> size("32", "--image-size"), size("32x48", "--image-size")
+    (32, [32, 48])
+    """
+    try:
+        found = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 2) or min(found) < 1:
+        raise SettingError("this is no size of an image", where=where, expected="such as 32 or 32x48", got=text)
+    return found if len(found) == 2 else found[0]
+
+
 def pairs(texts: list[str], where: str) -> dict[str, float]:
     """`name=number` as a dict.
 

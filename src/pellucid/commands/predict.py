@@ -17,10 +17,13 @@ def predict(run: Path, file: str, *, out: Path | None, probabilities: bool, devi
 
     options.check_device(device)
     network = Network.load(place.path)
-    data = load(file, target=False)
-    columns = prediction_columns(network, data.x, probabilities)
+    shape = network.features.shape if network.features is not None and network.features.dtype == "uint8" else None
+    data = load(file, target=False, image_shape=shape)
+    files_of = {} if data.names is None else {"file": list(data.names)}
+    columns = {**files_of, **which(network, data.x), **prediction_columns(network, data.x, probabilities)}
+    rows = len(next(iter(columns.values())))
     if as_json:
-        print(json.dumps({"run": str(place.path), "rows": len(data), **_plain(columns)}, ensure_ascii=False))
+        print(json.dumps({"run": str(place.path), "rows": rows, **_plain(columns)}, ensure_ascii=False))
         return
     import polars as pl
 
@@ -32,13 +35,22 @@ def predict(run: Path, file: str, *, out: Path | None, probabilities: bool, devi
 
     files.make_folder(out.parent)
     files.write_text(out, table.write_csv())
-    print(f"{len(data):,} predictions in {out}")
+    print(f"{rows:,} predictions in {out}")
+
+
+def which(network: Any, x: Any) -> dict[str, Any]:
+    """What each prediction is of, where it is not a row: the group of a sequence, the last moment of a window."""
+    encoder = getattr(network.features, "encoder", None)
+    examples = getattr(encoder, "examples", None)
+    return examples(x) if examples is not None and hasattr(x, "columns") else {}
 
 
 def prediction_columns(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
     """`prediction` (or `prediction_NAME` for each of several targets), and `probability_CLASS` for each class."""
-    outputs = network._outputs(x)
     targets = network.targets
+    if targets is not None and targets.each_step:
+        return _texts(network, x, probabilities)
+    outputs = network._outputs(x)
     if targets is None:
         outputs = outputs.reshape(len(outputs), -1)
         return {f"output_{i + 1}": outputs[:, i].tolist() for i in range(outputs.shape[1])}
@@ -53,6 +65,15 @@ def prediction_columns(network: Any, x: Any, probabilities: bool) -> dict[str, A
     if probabilities and targets.task == "regression":
         raise DataError("numbers have no probabilities", where="--probabilities", fix="leave --probabilities out")
     return found
+
+
+def _texts(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
+    """What a network for pairs writes for each source."""
+    if network.targets.task == "language":
+        raise DataError("a language model goes on writing, and predicts no rows", fix="pellucid generate RUN")
+    if probabilities:
+        raise DataError("texts have no list of probabilities", where="--probabilities", fix="leave it out")
+    return {"prediction": network.predict(x).tolist()}
 
 
 def _probabilities(column: Any, outputs: Any, name: str) -> dict[str, Any]:
@@ -103,10 +124,13 @@ def evaluation(place: Any, file: str | None) -> dict[str, Any]:
         if str(getattr(recipe.train, key)).startswith("(a Python object")
     ]
     part, name, said = _rows(recipe, network, file)
-    evaluator = Evaluator(network.layer, loss, metric)
+    evaluator = Evaluator(network.layer, loss, metric, streams=outcome.streams(network, network.targets))
     params, state = flatten(network.params or {}), network.state or {}
     scores = evaluator(params, state, part).to_json(outcome.metric_name(metric))
-    details = outcome.details(evaluator.outputs(params, state, part), part, network.targets)
+    if network.targets.each_step:
+        details = outcome.of_tokens(scores["loss"], part)
+    else:
+        details = outcome.details(evaluator.outputs(params, state, part), part, network.targets)
     return {
         "file": file, "part": name, "rows": len(part), **scores, "metric": outcome.metric_name(metric),
         "details": details, "notes": notes + said, "run": str(place.path),
@@ -120,18 +144,20 @@ def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[s
     if file is not None:
         target = [column.name for column in network.targets.columns] if _is_table(file) else None
         said: list[str] = []
-        data = load(file, target=target, weight=d.weight if target else None, task=d.task)
+        words: dict[str, Any] = {"task": d.task}
+        if target is not None:
+            text = d.text if d.task == "pairs" else getattr(network.features.encoder, "column", None)
+            words |= {"weight": d.weight, "text": text}
+        if d.sequences or d.window:
+            words |= {"group": d.group, "time": d.time, "sequences": d.sequences, "window": d.window}
+        data = load(file, target=target, **words)
         return encode(data, network.features, network.targets, file, said.append), "file", [*data.notes, *said]
     if d.source is None:
         raise DataError("the run was given its data in Python", where="recipe.toml", fix="name a FILE to score it on")
-    data = load(
-        d.source, target=d.target, task=d.task, group=d.group, time=d.time, weight=d.weight, validation=d.validation,
-        test=d.test,
-    )  # fmt: skip
+    data = load(d.source, **d.loading())
     prepared = prepare(
-        data, split=d.split, seed=recipe.train.seed, fold=d.fold, class_weights=d.class_weights,
-        standardize=d.standardize, features=network.features, targets=network.targets,
-    )  # fmt: skip
+        data, seed=recipe.train.seed, features=network.features, targets=network.targets, **d.preparing()
+    )
     changed = [] if prepared.fingerprint == d.fingerprint else ["the data have changed since the run was made"]
     for name in ("test", "validation", "train"):
         part = getattr(prepared, name)

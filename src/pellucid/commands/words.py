@@ -35,9 +35,14 @@ NetworkOption = Annotated[
 ]
 Activation = Annotated[str | None, _net("--activation", metavar="NAME", help="After each hidden layer; default relu.")]
 LossOption = Annotated[str | None, _learn("--loss", metavar="NAME", help="Default: what suits the target.")]
+Augment = Annotated[
+    str | None,
+    _learn("--augment", metavar="LIST", help="Change images at random while training: flip,crop:4,cutout:8."),
+]
 Seed = Annotated[int | None, _learn("--seed", metavar="N", help="Of split, initial weights and shuffling; default 0.")]
 Task = Annotated[
-    str | None, _data("--task", metavar="KIND", help="classification or regression; default: as the target looks.")
+    str | None,
+    _data("--task", metavar="KIND", help="classification, regression, or pairs (of texts); default: by the target."),
 ]
 Split = Annotated[
     str | None,
@@ -47,6 +52,25 @@ Validation = Annotated[str | None, _data("--validation", metavar="FILE", help="Y
 Test = Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")]
 Group = Annotated[str | None, _data("--group", metavar="COLUMN", help="Rows of one group stay in one part.")]
 Time = Annotated[str | None, _data("--time", metavar="COLUMN", help="Split in the order of this column.")]
+Text = Annotated[str | None, _data("--text", metavar="COLUMN", help="The column of text to read, of a table.")]
+TokenKind = Annotated[
+    str | None,
+    _data("--tokens", metavar="KIND", help="Of text: characters, words, or byte pairs (bpe:1000)."),
+]
+Context = Annotated[
+    int | None,
+    _data("--context", metavar="N", help="Tokens that are read at once; default 64, for whole texts at most 256."),
+]
+Sequences = Annotated[
+    bool, _data("--sequences", help="The rows of a --group are steps of one example, in the order of --time.")
+]
+Window = Annotated[
+    int | None, _data("--window", metavar="N", help="Foretell the target of a row from the N rows before it.")
+]
+ImageSize = Annotated[
+    str | None, _data("--image-size", metavar="N", help="Bring images to N x N, or HEIGHTxWIDTH: 32x48.")
+]
+SkipBad = Annotated[bool, _data("--skip-bad", help="Leave out images that cannot be read, and say which.")]
 Weight = Annotated[str | None, _data("--weight", metavar="COLUMN", help="How much a row counts.")]
 ClassWeights = Annotated[
     str | None, _data("--class-weights", metavar="LABEL=W,...", help="Weights of classes, or: balanced.")
@@ -108,6 +132,14 @@ Subject = Annotated[
 Row = Annotated[int, _show("--row", metavar="N", help="Which row of the data, counted from 1; default 1.")]
 LayerPath = Annotated[str | None, _show("--layer", metavar="PATH", help="Show this layer alone, in full.")]
 Unit = Annotated[int | None, _show("--unit", metavar="N", help="Show this unit of each layer, counted from 1.")]
+Prompt = Annotated[str | None, _show("--prompt", metavar="TEXT", help="What to go on from; default: a new line.")]
+Tokens = Annotated[int, _show("--length", metavar="N", help="How many tokens to write; default 500.")]
+Temperature = Annotated[
+    float, _show("--temperature", metavar="T", help="Below 1: surer; above 1: wilder; 0: always the likeliest.")
+]
+TopK = Annotated[int | None, _show("--top-k", metavar="K", help="Draw from the K likeliest tokens alone.")]
+TopP = Annotated[float | None, _show("--top-p", metavar="P", help="Draw from the likeliest that together reach P.")]
+DrawSeed = Annotated[int, _show("--seed", metavar="N", help="Of the draws; default 0.")]
 ShownRate = Annotated[
     float | None, _learn("--learning-rate", metavar="R", help="Of the update that is shown; default 0.1.")
 ]
@@ -116,7 +148,7 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         show_default=False,
-        help="A built-in set (see `pellucid datasets`), a table, an .npz, a folder of IDX files, or a recipe.toml.",
+        help="A built-in set (see `pellucid datasets`), a table, a text, a folder of images, an .npz, a recipe.toml.",
     ),
 ]
 Rows = Annotated[str, typer.Argument(metavar="FILE", help="Rows to predict, with the columns that were trained on.")]

@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 from pellucid.data import Dataset
 from pellucid.errors import DataError, SettingError
 from pellucid.fit import Callback, fit
-from pellucid.network.network import pad_rows
+from pellucid.network.rows import pad_rows
 from pellucid.train.loop import EpochEnded
 from pellucid.train.loss import Loss
 

@@ -20,7 +20,7 @@ class ArrayEncoder:
 
     For `[n, d]`: columns `flagged` had gaps in training; they are filled with the medians, `fill` (of all columns,
     where the set has gaps at all), and each gets a column of 0 and 1 behind the rest. `offset` and `unit` bring columns
-    that float32 could not hold into its reach.
+    that float32 could not hold into its reach. `padded`: sequences `[n, steps, d]`, shorter ones filled up with NaN.
     """
 
     given: tuple[int, ...]
@@ -30,6 +30,7 @@ class ArrayEncoder:
     fill: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()  # empty: none
     unit: tuple[float, ...] = ()
+    padded: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,6 +57,12 @@ class ArrayEncoder:
         names = tuple(names) if names is not None and x.ndim == 2 else ()
         shape, dtype = x.shape[1:], "uint8" if x.dtype == np.uint8 else "float32"
         if x.ndim != 2 or x.dtype.kind != "f":
+            padded = x.dtype.kind == "f" and x.ndim == 3 and bool(np.isnan(x[:, -1]).any())
+            if padded:
+                _refuse_gaps(
+                    _real_steps(x, "x"), "x", "sequences may end in steps of NaN alone, and hold no other gaps"
+                )
+                return cls(shape, dtype, padded=True), [_padding_note(x)]
             if x.dtype.kind == "f":
                 _refuse_gaps(x, "x", "images and other arrays with gaps cannot be imputed")
             return cls(shape, dtype, names), []
@@ -95,6 +102,11 @@ class ArrayEncoder:
             )
         if self.dtype == "uint8":
             return _as_uint8(x, where)
+        if self.padded:
+            _refuse_gaps(
+                _real_steps(x, where), where, "sequences may end in steps of NaN alone, and hold no other gaps"
+            )
+            return x.astype(np.float32)
         if x.dtype.kind != "f" and not self.offset:
             return x.astype(np.float32)
         return self._numbers(x, where, say if lenient else None)
@@ -137,6 +149,25 @@ class ArrayEncoder:
     def from_json(cls, data: dict[str, Any]) -> ArrayEncoder:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
         return cls(**fields)
+
+
+def _real_steps(x: np.ndarray, where: str) -> np.ndarray:
+    """The steps [steps in all, d] of sequences [n, steps, d] that do not only fill up."""
+    filler: np.ndarray = np.asarray(np.isnan(x).all(axis=2)) if x.dtype.kind == "f" else np.zeros(x.shape[:2], bool)
+    wrong = np.flatnonzero(filler[:, 0] | (filler[:, :-1] & ~filler[:, 1:]).any(axis=1))
+    if wrong.size:
+        raise DataError(
+            "a sequence is filled up at a wrong place",
+            where=f"{where}, sequence {wrong[0] + 1:,}",
+            expected="steps, and behind the last one nothing but NaN",
+            got="no step at all" if filler[wrong[0]].all() else "steps of NaN before others",
+        )
+    return x[~filler]
+
+
+def _padding_note(x: np.ndarray) -> str:
+    lengths = x.shape[1] - np.isnan(x).all(axis=2).sum(axis=1)
+    return f"sequences of {lengths.min()} to {lengths.max()} steps, filled up at the end, which the network is told"
 
 
 def _as_uint8(x: np.ndarray, where: str) -> np.ndarray:

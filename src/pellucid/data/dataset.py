@@ -10,20 +10,23 @@ import numpy as np
 
 from pellucid.data.arrays import as_array, as_vector, to_numpy
 from pellucid.data.distinct import different
+from pellucid.data.sequences import Sequences
 from pellucid.errors import DataError, SettingError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
 
-TASKS = ("classification", "regression", "mixed")
+TASKS = ("classification", "regression", "mixed", "language", "pairs")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples and their targets, raw: text labels stay text, images stay `uint8`.
 
-    `x` is a table (polars, pandas and Arrow are accepted) or an array `[n, ...]` with the rows first; `y` holds one
-    target for each row (`[n]`), several (`[n, k]` or a table), or is None for rows that are to be predicted.
+    `x` is a table (polars, pandas and Arrow are accepted), an array `[n, ...]` with the rows first, a list of texts, or
+    a list of sequences `[steps, d]`, of which shorter ones are filled up with NaN; `y` holds one target for each row
+    (`[n]`), several (`[n, k]` or a table), or is None for rows that are to be predicted, and for the text of a language
+    model (`task="language"`).
     `weight` says how much a row counts, `group` which rows belong together, `time` what the rows are ordered by.
     `validation` and `test` are the set's own parts, if it has any.
 
@@ -34,7 +37,7 @@ class Dataset:
     (4, (4, 2))
     """
 
-    x: Any  # np.ndarray | pl.DataFrame once made
+    x: Any  # np.ndarray | pl.DataFrame | Sequences once made; texts are an array of objects [n]
     y: Any = None  # np.ndarray | pl.DataFrame | None once made
     name: str = "data"
     source: str = ""
@@ -48,6 +51,8 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     target: tuple[str, ...] | None = None  # the names of the target columns
+    names: tuple[str, ...] | None = None  # of the rows: the files of images
+    content: str | None = None  # a digest of x, where one is known already
 
     def __post_init__(self) -> None:
         put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the dataclass is frozen)
@@ -69,6 +74,9 @@ class Dataset:
         return len(self.x)
 
     def __repr__(self) -> str:
+        if is_texts(self.x):
+            length = sum(len(text or "") for text in self.x.tolist())
+            return f"Dataset({self.name}: {len(self):,} text{'s' * (len(self) > 1)} of {length:,} characters)"
         size = " x ".join(str(n) for n in self.x.shape[1:]) or "1"
         targets = f"; target {', '.join(self.target)}" if self.target else ""
         return f"Dataset({self.name}: {len(self):,} rows, {size} features{targets})"
@@ -85,6 +93,8 @@ class Dataset:
             time=pick(self.time),
             validation=None,
             test=None,
+            names=None if self.names is None else tuple(self.names[i] for i in np.arange(len(self))[rows]),
+            content=None,
         )
 
     def fingerprint(self) -> str:
@@ -100,8 +110,16 @@ class Dataset:
 
 
 def is_table(x: Any) -> bool:
-    """True for a polars table, False for an array: what `Dataset` holds is one of the two."""
-    return not isinstance(x, np.ndarray)
+    """True for a polars table, False for an array and for sequences: what `Dataset` holds is one of these."""
+    return not isinstance(x, np.ndarray | Sequences)
+
+
+def is_texts(x: Any) -> bool:
+    """True for an array of texts `[n]` (Python strings; None where one is missing)."""
+    if not isinstance(x, np.ndarray) or x.dtype != object or x.ndim != 1:
+        return False
+    values = x.tolist()
+    return all(v is None or isinstance(v, str) for v in values) and any(v is not None for v in values)
 
 
 def frame_like(x: Any) -> bool:
@@ -111,9 +129,13 @@ def frame_like(x: Any) -> bool:
     return type(x).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") or hasattr(x, "__arrow_c_stream__")
 
 
-def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame:
+def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame | Sequences:
+    if isinstance(x, Sequences):
+        return x
+    if (texts := _texts(x)) is not None:
+        return texts
     if not frame_like(x):
-        return as_array(x, f"x of {name!r}")
+        return as_array(_filled_up(x), f"x of {name!r}")
     from pellucid.data.frames import as_table
 
     table = as_table(x, f"x of {name!r}")
@@ -125,6 +147,32 @@ def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame:
             got=f"{table.height} rows, {table.width} columns",
         )
     return table
+
+
+def _filled_up(x: Any) -> Any:
+    """A list of sequences [steps, d] of different lengths as one array [n, steps, d], ended by NaN; else x itself."""
+    if not isinstance(x, list | tuple) or not all(isinstance(v, np.ndarray) and v.ndim == 2 for v in x):
+        return x
+    lengths, widths = {len(v) for v in x}, {v.shape[1] for v in x}
+    if len(lengths) < 2 or len(widths) > 1 or any(v.dtype.kind not in "biuf" for v in x):
+        return x
+    out = np.full((len(x), max(lengths), *widths), np.nan, np.result_type(np.float32, *{v.dtype for v in x}))
+    for row, v in zip(out, x, strict=True):
+        row[: len(v)] = v
+    return out
+
+
+def _texts(x: Any) -> np.ndarray | None:
+    """One text, or a list or array of them, as an array of objects; None for everything else."""
+    if isinstance(x, str):
+        x = [x]
+    if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype.kind in "UT":
+        x = x.tolist()
+    if isinstance(x, list | tuple) and any(isinstance(v, str) for v in x[:1000]):
+        made = np.empty(len(x), dtype=object)
+        made[:] = x
+        return made if is_texts(made) else None
+    return x if isinstance(x, np.ndarray) and is_texts(x) else None
 
 
 def _targets(y: Any, rows: int, name: str) -> np.ndarray | pl.DataFrame | None:
@@ -170,7 +218,7 @@ def _weights(weight: np.ndarray) -> np.ndarray:
 
 
 def _check_names(data: Dataset) -> None:
-    if data.feature_names is not None and not is_table(data.x) and data.x.ndim == 2:
+    if data.feature_names is not None and isinstance(data.x, np.ndarray) and data.x.ndim == 2:
         different(data.feature_names, f"feature_names of {data.name!r}")
         if len(data.feature_names) != data.x.shape[1]:
             raise DataError(
@@ -184,7 +232,7 @@ def _check_names(data: Dataset) -> None:
 def _hash_dataset(digest: Any, data: Dataset) -> None:
     for field in ("x", "y", "weight", "group", "time"):
         digest.update(f"|{field}:".encode())
-        _hash_values(digest, getattr(data, field))
+        _hash_values(digest, getattr(data, field) if field != "x" or data.content is None else np.array([data.content]))
     digest.update(repr((data.task, data.feature_names, data.class_names)).encode())
     for field in ("validation", "test"):
         part = getattr(data, field)
@@ -196,6 +244,9 @@ def _hash_dataset(digest: Any, data: Dataset) -> None:
 def _hash_values(digest: Any, values: Any) -> None:
     if values is None:
         digest.update(b"none")
+    elif isinstance(values, Sequences):
+        for part in (values.table, values.starts, values.lengths):
+            _hash_values(digest, part)
     elif is_table(values):
         from pellucid.data.frames import hash_series
 

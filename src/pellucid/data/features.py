@@ -9,19 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pellucid.data.array_encoder import ArrayEncoder
-from pellucid.data.dataset import frame_like, is_table
+from pellucid.data.dataset import frame_like, is_table, is_texts
+from pellucid.data.image_files import read_images
 from pellucid.data.moments import moments, row_chunks
+from pellucid.data.sequences import Sequences
 from pellucid.errors import DataError, PellucidWarning
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from pellucid.data.sequence_encoder import SequenceEncoder
     from pellucid.data.table_encoder import TableEncoder
+    from pellucid.data.token_encoder import TokenEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,7 @@ class Features:
     [[2.0, 4.0]]
     """
 
-    encoder: ArrayEncoder | TableEncoder
+    encoder: ArrayEncoder | TableEncoder | TokenEncoder | SequenceEncoder
     shape: tuple[int, ...]
     dtype: str
     names: tuple[str, ...]
@@ -48,13 +53,27 @@ class Features:
 
     @classmethod
     def fit(
-        cls, x: Any, rows: np.ndarray | None = None, *, names: Any = None, standardize: bool = True, left_out: Any = ()
-    ) -> tuple[Features, list[str]]:
+        cls, x: Any, rows: np.ndarray | None = None, *, names: Any = None, standardize: bool = True, left_out: Any = (),
+        context: int | None = None, tokens: str | None = None,
+    ) -> tuple[Features, list[str]]:  # fmt: skip
         """Fit on rows `rows` of `x` (all of them by default); gives the features and notes on what was done.
 
-        `left_out` names columns that are not to be features. Raises `DataError` where nothing usable is left.
+        `left_out` names columns that are not to be features. `context` (how many steps at most) and `tokens` (their
+        kind) are for texts, `context` for sequences too. Raises `DataError` where nothing usable is left.
         """
         rows = np.arange(len(x)) if rows is None else rows
+        if is_texts(x):
+            from pellucid.data.token_encoder import TokenEncoder
+
+            encoder, notes = TokenEncoder.fit(x, rows, column=names and names[0], context=context, tokens=tokens)
+            return cls(encoder, (encoder.steps,), encoder.dtype, (), "all", np.zeros(()), np.ones(())), notes
+        if isinstance(x, Sequences):
+            from pellucid.data.sequence_encoder import SequenceEncoder
+
+            encoder, notes = SequenceEncoder.fit(x, rows, context)
+            made = cls(encoder, encoder.shape, "float32", encoder.names, "channel", np.empty(0), np.empty(0))
+            mean, scale = encoder.moments(x, rows) if standardize else _identity(made)
+            return replace(made, mean=mean, scale=scale), notes
         if is_table(x):
             from pellucid.data.table_encoder import TableEncoder
 
@@ -63,13 +82,28 @@ class Features:
             plain = ~np.array(encoder.standardised, dtype=bool)
         else:
             encoder, notes = ArrayEncoder.fit(x, rows, names)
-            per = _per(x)
+            per = "channel" if encoder.padded else _per(x)
             made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, per, np.empty(0), np.empty(0))
             plain = np.array(encoder.plain, dtype=bool)
         mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
         if made.per == "feature":
             mean, scale = np.where(plain, 0.0, mean), np.where(plain, 1.0, scale)
         return replace(made, mean=mean, scale=scale), notes
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids there are, where ids arrive."""
+        return getattr(self.encoder, "vocabulary", None)
+
+    @property
+    def padded(self) -> bool:
+        """Whether shorter sequences are filled up, ids with 0 and numbers with NaN."""
+        return bool(getattr(self.encoder, "padded", False))
+
+    @property
+    def source_steps(self) -> int | None:
+        """Of pairs: how many of the steps are the source."""
+        return getattr(self.encoder, "source_steps", None)
 
     def transform(self, x: Any, where: str = "x") -> np.ndarray:
         """Raw rows as `float32 [n, d]` (tables, arrays) or `uint8 [n, ...]` (images), checked against training.
@@ -90,6 +124,11 @@ class Features:
     def _raw(self, x: Any, where: str) -> Any:
         """A table for a table encoder, an array for an array encoder; named columns can stand in for an array."""
         encoder = self.encoder
+        inputs: tuple[str, ...] = getattr(encoder, "inputs", ())  # the columns of a table's encoder
+        if not inputs and not isinstance(encoder, ArrayEncoder):
+            return x  # texts and sequences find their columns themselves
+        if isinstance(encoder, ArrayEncoder) and self.dtype == "uint8" and (paths := _paths(x)):
+            return read_images(paths, self.shape)
         if frame_like(x) or isinstance(x, dict):
             from pellucid.data.frames import as_table
 
@@ -101,8 +140,7 @@ class Features:
             raise DataError(
                 "the network was trained on a table",
                 where=where,
-                expected=f"a table with the columns {', '.join(encoder.inputs[:8])}"
-                + (", ..." if len(encoder.inputs) > 8 else ""),
+                expected=f"a table with the columns {', '.join(inputs[:8])}" + (", ..." if len(inputs) > 8 else ""),
                 got=f"an array of shape {np.shape(x)}",
                 fix="give a pandas, polars or Arrow table, or a file",
             )
@@ -124,8 +162,17 @@ class Features:
     def from_json(cls, data: dict[str, Any]) -> Features:
         try:
             encoder: Any
-            if data["encoder"]["kind"] == "array":
+            kind = data["encoder"]["kind"]
+            if kind == "array":
                 encoder = ArrayEncoder.from_json(data["encoder"])
+            elif kind == "tokens":
+                from pellucid.data.token_encoder import TokenEncoder
+
+                encoder = TokenEncoder.from_json(data["encoder"])
+            elif kind == "sequences":
+                from pellucid.data.sequence_encoder import SequenceEncoder
+
+                encoder = SequenceEncoder.from_json(data["encoder"])
             else:
                 from pellucid.data.table_encoder import TableEncoder
 
@@ -134,6 +181,12 @@ class Features:
             return cls(encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale)
         except (KeyError, TypeError) as error:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
+
+
+def _paths(x: Any) -> list[Path]:
+    """The files of images that x names: one path, or a list of them; none where it names no files."""
+    found = [x] if isinstance(x, str | Path) else x if isinstance(x, list | tuple) else []
+    return [Path(p) for p in found] if found and all(isinstance(p, str | Path) for p in found) else []
 
 
 def _warn(message: str) -> None:
@@ -159,6 +212,8 @@ def _identity(f: Features) -> tuple[np.ndarray, np.ndarray]:
 def _standardisation(f: Features, x: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale of the encoded training rows; what is constant but for rounding has scale 1."""
     chunks = (f.transform_own(x[part], "training", _silent) for part in row_chunks(rows, f.shape))
+    if f.padded:
+        chunks = (chunk[~np.isnan(chunk).all(axis=-1)] for chunk in chunks)  # [n, steps, d] -> [real steps, d]
     mean, spread = moments(chunks, f.per)
     return mean, np.where(spread <= 1e-12 * np.abs(mean), 1.0, spread)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import polars as pl
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.frames import series_values
-from pellucid.errors import DataError, nearest
+from pellucid.data.reading import Reading
+from pellucid.data.sequences import Cut, cut_table
+from pellucid.data.table_texts import only_text, pair_columns, text_column
+from pellucid.errors import DataError, SettingError, nearest
 
 TARGET_NAMES = ("target", "label", "labels", "class", "y", "species", "outcome", "output")
+PLAIN = Reading()
 
 
 def from_table(
@@ -22,11 +27,19 @@ def from_table(
     name: str = "table",
     source: str = "",
     notes: Any = (),
+    reading: Reading = PLAIN,
 ) -> Dataset:
-    """A `Dataset` from a table: the target, group and weight columns are taken out, the rest are features."""
+    """A `Dataset` from a table: the target, group and weight columns are taken out, the rest are features, or one of
+    them is the text that is read, or the rows are the steps of sequences, as `reading` says."""
     where = source or name
     notes = list(notes)
-    targets = _target_columns(table, target, where, notes, [c for c in columns.values() if isinstance(c, str)])
+    if reading.task == "pairs" and target is not False:
+        text, target = pair_columns(table, reading.text, target, where)
+        reading = replace(reading, text=text)
+    named = [c for c in (*columns.values(), reading.text) if isinstance(c, str)]
+    targets = _target_columns(table, target, where, notes, named)
+    if reading.sequences or reading.window is not None:
+        return _sequences(table, targets, columns, reading, Dataset(np.zeros((1, 1)), name=name, source=source), notes)
     taken = list(targets)
     vectors = {}
     for role, given in columns.items():
@@ -44,16 +57,72 @@ def from_table(
         raise DataError(
             "no feature is left", where=where, expected="a column besides the target", got=", ".join(table.columns)
         )
-    y = None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
+    text = reading.text if reading.text is not None or not targets else only_text(x)
+    if text is not None:
+        x = _text_alone(x, text, reading, where, notes)
     return Dataset(
-        x,
-        y,
+        series_values(text_column(x, text, where)) if text is not None else x,
+        _target_values(table, targets),
         name=name,
         source=source,
         feature_names=tuple(x.columns),
         notes=tuple(notes),
         target=tuple(targets) or None,
         **vectors,
+    )
+
+
+def _target_values(table: pl.DataFrame, targets: list[str]) -> Any:
+    return None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
+
+
+def _text_alone(x: pl.DataFrame, text: str, reading: Reading, where: str, notes: list[str]) -> pl.DataFrame:
+    """The table with the column that is read, and nothing else."""
+    _require(x, text, "text", where)
+    if reading.text is None:
+        notes.append(f"column {text!r} is text, and is read: nothing else in the table is a feature")
+    elif x.width > 1:
+        others = [c for c in x.columns if c != text]
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        notes.append(f"column {text!r} is the text that is read; the others are left out: {shown}")
+    return x.select(text)
+
+
+def _sequences(
+    table: pl.DataFrame, targets: list[str], columns: dict[str, Any], reading: Reading, base: Dataset, notes: list[str]
+) -> Dataset:
+    """The rows of a table as steps: a target for each sequence, or for each window the row behind it."""
+    where = base.source or base.name
+    given = {role: column for role, column in columns.items() if column is not None}
+    if wrong := next((role for role, column in given.items() if not isinstance(column, str)), None):
+        raise SettingError(f"{wrong} must name a column, for the rows are steps", where=wrong)
+    if reading.sequences and reading.window is not None:
+        raise SettingError("sequences and window are two ways to cut a table", where="window", fix="leave one out")
+    if reading.sequences and "group" not in given:
+        raise SettingError(
+            "sequences need a group", where="group", expected="the column that says to which sequence a row belongs",
+            fix="--group COLUMN (and --time COLUMN); one long series is cut with --window N",
+        )  # fmt: skip
+    if any(given.get(role) in targets for role in given):
+        raise DataError("the target has another role, too", where=where, got=", ".join(targets))
+    cut = Cut(given.get("group"), given.get("time"), reading.window)
+    weights = given.get("weight")
+    if weights is not None:
+        _require(table, weights, "weight", where)
+    steps = table if weights is None else table.drop(weights)
+    x, y, last, said = cut_table(steps, cut, where, tuple(targets))
+    time = None
+    if cut.window is not None:  # a series is split in time order, by the moment of the target
+        time = last if cut.time is None else _role_values(table[cut.time], "time", where)[last]
+    return replace(
+        base,
+        x=x,
+        y=None if y is None else _target_values(y, targets),
+        weight=None if weights is None else _role_values(table[weights], "weight", where)[last],
+        time=time,
+        feature_names=tuple(x.table.columns),
+        notes=(*notes, *said),
+        target=tuple(targets) or None,
     )
 
 

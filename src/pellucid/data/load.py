@@ -11,12 +11,21 @@ from typing import Any, Literal
 import numpy as np
 
 from pellucid.data.builtin import BUILTIN, builtin
-from pellucid.data.dataset import Dataset, frame_like
+from pellucid.data.dataset import Dataset, frame_like, is_texts
 from pellucid.data.idx import find_idx, read_idx, read_idx_folder
+from pellucid.data.image_cache import Progress
+from pellucid.data.image_files import is_image
+from pellucid.data.images import image_folder, load_images, unlabelled
+from pellucid.data.reading import Reading
+from pellucid.data.sequences import Sequences
+from pellucid.data.text import is_text_file, read_text, text_folder
 from pellucid.errors import DataError, SettingError
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
-KINDS = "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), an .npz file, or a folder of IDX files"
+KINDS = (
+    "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), a text (.txt), an .npz file, a folder of IDX files, or a "
+    "folder of class folders with images"
+)
 
 
 def load(
@@ -29,6 +38,13 @@ def load(
     weight: Any = None,
     validation: Any = None,
     test: Any = None,
+    text: str | None = None,
+    sequences: bool = False,
+    window: int | None = None,
+    image_size: int | tuple[int, int] | list[int] | None = None,
+    skip_bad: bool = False,
+    image_shape: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Any source of examples as a `Dataset`: raw, nothing fitted, nothing split.
 
@@ -38,6 +54,15 @@ def load(
     `target=False` reads rows to predict: all columns are features. `group`, `time` and `weight` name a column (or a
     key of the `.npz`), or give one value for each row. `validation` and `test` are sources of the same kind.
 
+    A text file, or a folder of them, is for a language model. `text` names the column of a table that is read as text;
+    `task="pairs"` takes a table of two columns of text, the second to be written from the first. With `sequences` the
+    rows of a `group` are the steps of one example, in order of `time`; with `window` so many rows of one long series
+    are, and the target of the row behind them is to be foretold.
+
+    A folder of class folders holds images; `image_size` (one number, or height and width) is what they are brought to,
+    `skip_bad` leaves out those that cannot be read, and `progress(done, total)` is called while they are decoded. With
+    `target=False`, an image or a folder of them is brought to `image_shape`, that of the network.
+
     Raises `DataError` where something is missing or unreadable.
 
     >>> load("iris").y[0]
@@ -46,14 +71,19 @@ def load(
     ('a',)
     """
     columns = {"group": group, "time": time, "weight": weight}
-    data = _load(source, target, columns)
+    reading = Reading(text, sequences, window, task, image_size, skip_bad, image_shape, progress)
+    data = _load(source, target, columns, reading)
+    _check_reading(data, reading)
     if task is not None:
         data = replace(data, task=task)
     own = {}
+    if is_texts(data.x) and data.feature_names and task != "pairs":
+        reading = replace(reading, text=data.feature_names[0])
     for part, given in (("validation", validation), ("test", test)):
         if given is not None:
-            names = data.target if target is None and data.target else target
-            own[part] = _load(given, names, {"group": None, "time": None, "weight": _if_column(weight)}, part)
+            names = data.target if target is None and data.target and task != "pairs" else target
+            roles = {"group": group, "time": time} if isinstance(data.x, Sequences) else {"group": None, "time": None}
+            own[part] = _load(given, names, {**roles, "weight": _if_column(weight)}, reading, part)
     return replace(data, **own) if own else data
 
 
@@ -61,7 +91,21 @@ def _if_column(weight: Any) -> Any:
     return weight if isinstance(weight, str) else None
 
 
-def _load(source: Any, target: Any, columns: dict[str, Any], part: str | None = None) -> Dataset:
+def _check_reading(data: Dataset, reading: Reading) -> None:
+    """What says how to read a table must not be lost on something else."""
+    named = is_texts(data.x) and data.feature_names == (reading.text,)
+    cut = isinstance(data.x, Sequences)
+    windowed = reading.window is not None
+    for name, given, fine in (
+        ("text", reading.text, named), ("sequences", reading.sequences, cut), ("window", windowed, cut),
+    ):  # fmt: skip
+        if given and not fine:
+            raise SettingError(
+                f"{name} says how a table is read, but {data.name!r} is none", where=name, fix=f"leave {name} out"
+            )
+
+
+def _load(source: Any, target: Any, columns: dict[str, Any], reading: Reading, part: str | None = None) -> Dataset:
     if isinstance(source, Dataset):
         return _with_columns(source, columns)
     if isinstance(source, str | os.PathLike):
@@ -69,14 +113,14 @@ def _load(source: Any, target: Any, columns: dict[str, Any], part: str | None = 
             data = builtin(source)
             _refuse_target(target if part is None else None, data)
             return _with_columns(data, columns)
-        return _from_path(Path(source).expanduser(), target, columns)
+        return _from_path(Path(source).expanduser(), target, columns, reading)
     if isinstance(source, tuple) and len(source) == 2:
         return _with_columns(_from_pair(*source, name=part or "data"), columns)
     if isinstance(source, dict) or frame_like(source):
         from pellucid.data.frames import as_table
         from pellucid.data.from_table import from_table
 
-        return from_table(as_table(source), target, columns, name=part or "table")
+        return from_table(as_table(source), target, columns, name=part or "table", reading=reading)
     if target is False or hasattr(source, "shape"):
         return _with_columns(Dataset(source, name=part or "data"), columns)
     raise DataError(
@@ -93,21 +137,31 @@ def _from_pair(x: Any, y: Any, name: str) -> Dataset:
     return Dataset(x, y, name=name, target=columns)
 
 
-def _from_path(path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
+def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:
     if not path.exists():
         raise _no_such_file(path)
     suffix = next((s for s in reversed([s.lower() for s in path.suffixes]) if s != ".gz"), "")
     name = path.name.split(".")[0] or path.name
     if path.is_dir():
-        return _from_folder(path, suffix, target, columns)
+        return _from_folder(path, suffix, target, columns, reading)
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=path, expected="data", got="0 bytes")
+    if is_image(path.name) and target is False:
+        return unlabelled(path, reading.image_shape)
+    if is_text_file(path):
+        return _from_text([read_text(path)], name, path, target, columns)
+    if suffix in TABLES[:3] and reading.task == "pairs" and reading.text is None and _headed(target):
+        from pellucid.data.pairs import read_pairs
+
+        sources, written, (source, goal), notes = read_pairs(path)
+        data = Dataset(sources, written, name, str(path), feature_names=(source,), target=(goal,), notes=tuple(notes))
+        return _with_columns(data, columns)
     if suffix in TABLES:
         from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
 
         table, notes = read_table(path)
-        return from_table(table, target, columns, name=name, source=str(path), notes=notes)
+        return from_table(table, target, columns, name=name, source=str(path), notes=notes, reading=reading)
     if suffix == ".npz":
         from pellucid.data.arrays import read_npz
 
@@ -127,9 +181,26 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
     )
 
 
-def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any]) -> Dataset:
+def _headed(target: Any) -> bool:
+    """Whether the target of pairs is one that a file without column names may have, too."""
+    from pellucid.data.pairs import HEADERS
+
+    names = target if isinstance(target, list | tuple) else [target]
+    return target is None or (target is not False and {str(name).lower() for name in names} <= HEADERS)
+
+
+def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:
     if suffix in (*TABLES, ".npz"):
         raise DataError("this is a folder, not a file", where=path, expected=f"a {suffix} file", got="a folder")
+    if texts := text_folder(path):
+        return _from_text([read_text(file) for file in texts], path.resolve().name, path, target, columns)
+    if not find_idx(path) and image_folder(path):
+        if target is False:
+            return unlabelled(path, reading.image_shape)
+        if target is not None:
+            raise SettingError("the classes of images are their folders' names", where="target", got=repr(target))
+        data = load_images(path, size=reading.image_size, skip_bad=reading.skip_bad, progress=reading.progress)
+        return _with_columns(data, columns)
     if not find_idx(path):
         inside = sorted(p.name for p in path.iterdir())
         raise DataError(
@@ -141,6 +212,16 @@ def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any]) 
             fix="to read a table, give the file itself",
         )
     return _from_parts(read_idx_folder(path), path.resolve().name, path, target, columns)
+
+
+def _from_text(texts: list[str], name: str, path: Path, target: Any, columns: dict[str, Any]) -> Dataset:
+    """Texts for a language model, one behind the other."""
+    if target not in (None, False):
+        raise SettingError(
+            "a text has no target column", where="target", got=repr(target),
+            fix="leave target out: what is learned is the next token",
+        )  # fmt: skip
+    return _with_columns(Dataset(texts, name=name, source=str(path), task="language"), columns)
 
 
 def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, target: Any, columns: dict) -> Dataset:

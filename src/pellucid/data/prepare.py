@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pellucid.data.dataset import Dataset
+from pellucid.data import lazy
+from pellucid.data.array_encoder import ArrayEncoder
+from pellucid.data.dataset import Dataset, is_texts
 from pellucid.data.features import Features
-from pellucid.data.split import DEFAULT, LARGEST, Split, fold_rows, split_rows
+from pellucid.data.pairs import encode_pairs, prepare_pairs
+from pellucid.data.parts import Part, Prepared, check_split, choose_parts
+from pellucid.data.sequences import Sequences
+from pellucid.data.split import DEFAULT
 from pellucid.data.targets import Targets, missing, split_targets
+from pellucid.data.text import encode_language, prepare_language
 from pellucid.errors import DataError, SettingError, nearest
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Encoded rows, ready for the device: `x` float32 or uint8 `[n, ...]`, `y` int32 `[n]` or float32 `[n, k]`.
-
-    `weight` (float32 `[n]`, or None where all count the same) and `rows`: which rows of the set, or of its own part.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray | None
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A set that is split and encoded, with the fitted preprocessing, and what a person should be told."""
-
-    train: Part
-    validation: Part | None
-    test: Part | None
-    features: Features
-    targets: Targets
-    notes: list[str]
-    fingerprint: str
 
 
 def prepare(
@@ -52,6 +29,8 @@ def prepare(
     fold: tuple[int, int] | None = None,
     class_weights: str | Mapping[Any, float] | None = None,
     standardize: bool = True,
+    context: int | None = None,
+    tokens: str | None = None,
     features: Features | None = None,
     targets: Targets | None = None,
 ) -> Prepared:
@@ -64,6 +43,8 @@ def prepare(
     `features` and `targets`, fitted before, are used in place of new ones: to go on training a network on new rows.
     `class_weights` is "balanced" (rows / (classes · rows of the class), King and Zeng 2001) or `{label: weight}`; it
     multiplies into the training part's `weight`, for it changes what is learned, not how it is scored.
+    `tokens` is what texts are cut into: "characters", "words", "words:5000" or "bpe:1000"; `context` how many of them
+    (or steps of a sequence) an example has at most. The text of a language model is split in order.
 
     Raises `DataError` where the targets are missing, of one class, or too few, and `SettingError` for a bad split.
 
@@ -72,18 +53,27 @@ def prepare(
     >>> len(p.train), len(p.validation), len(p.test), p.targets.classes
     (104, 23, 23, ('setosa', 'versicolor', 'virginica'))
     """
+    _check_text(dataset, context, tokens)
+    if dataset.task in ("language", "pairs"):
+        prepare_text = prepare_language if dataset.task == "language" else prepare_pairs
+        return prepare_text(
+            dataset, split=split, seed=seed, fold=fold, class_weights=class_weights, context=context, tokens=tokens,
+            features=features,
+        )  # fmt: skip
     data, known, notes = _labelled(dataset)
     place = dataset.source or dataset.name
-    split = _check_split(split)
+    split = check_split(split)
     if len(data) == 1:
         raise DataError("there is one row only", where=place, expected="two or more", got="n_samples = 1")
     fitted = targets
     targets = fitted or Targets.fit(data, where=place)
     classes = _strata(data, targets)
-    parts = _parts(data, split, seed, fold, classes, notes)
+    parts = choose_parts(data, split, seed, fold, classes, notes)
     targets = fitted or Targets.fit(data, parts.train, where=place)
     if features is None:
-        features, said = Features.fit(data.x, parts.train, names=data.feature_names, standardize=standardize)
+        features, said = Features.fit(
+            data.x, parts.train, names=data.feature_names, standardize=standardize, context=context, tokens=tokens
+        )
         notes += said
     notes += _target_notes(targets, data)
 
@@ -109,13 +99,33 @@ def encode(dataset: Dataset, features: Features, targets: Targets, where: str | 
 
     Raises `DataError` for labels that were not trained, missing columns, and wrong types.
     """
-    data, known, notes = _labelled(dataset)
     place = where or dataset.source or dataset.name
-    x = features.transform(data.x, place) if say is None else features.transform_own(data.x, place, say)
+    if targets.task == "language":
+        return encode_language(dataset, features, place)
+    if targets.task == "pairs":
+        return encode_pairs(dataset, features, place, say)
+    data, known, notes = _labelled(dataset)
+    if isinstance(features.encoder, ArrayEncoder) and data.content is not None and data.x.nbytes > lazy.LARGEST:
+        x: Any = lazy.Rows(data.x, np.arange(len(data)))
+    else:
+        x = features.transform(data.x, place) if say is None else features.transform_own(data.x, place, say)
     if say is not None and len(known) < len(dataset):
         say(f"{place}: {notes[-1]}")
     weight = None if data.weight is None else data.weight.astype(np.float32)
     return Part(x, targets.encode(data.y, place), weight, known)
+
+
+def _check_text(dataset: Dataset, context: int | None, tokens: str | None) -> None:
+    """Settings for texts are told, not dropped, where there is none."""
+    for name, given, fine, what in (
+        ("tokens", tokens, is_texts(dataset.x), "text"),
+        ("context", context, is_texts(dataset.x) or isinstance(dataset.x, Sequences), "text and no sequence"),
+    ):
+        if given is not None and not fine:
+            raise SettingError(
+                f"the data hold no {what}", where=name, got=given,
+                fix=f"leave {name} out, or name the column of text with text=... (--text COLUMN)",
+            )  # fmt: skip
 
 
 def _labelled(dataset: Dataset) -> tuple[Dataset, np.ndarray, list[str]]:
@@ -142,18 +152,6 @@ def _labelled(dataset: Dataset) -> tuple[Dataset, np.ndarray, list[str]]:
     return dataset.take(known), known, notes
 
 
-def _check_split(split: Any) -> tuple[float, float, float]:
-    split = tuple(split)
-    if len(split) != 3 or min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6:
-        raise SettingError(
-            "the split is not usable",
-            where="split",
-            expected="three fractions for train, validation and test that add up to 1, the first above 0",
-            got=split,
-        )
-    return split
-
-
 def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
     """The class of each row, by which splits are stratified; None for numbers and for several targets."""
     if targets.loss != "cross_entropy":
@@ -172,51 +170,25 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
             where=f"{data.source or data.name}, {targets.columns[0].name!r}",
             expected="two rows for each class, or more",
             got=f"{len(data)} rows of {len(targets.classes)} classes",
-            fix="is the target a number? then say task='regression'",
+            fix="is the target a text to be written? then say task='pairs'"
+            if isinstance(targets.classes[0], str) and is_texts(data.x)
+            else "is the target a number? then say task='regression'",
         )
     return classes
 
 
-def _parts(
-    data: Dataset, split: tuple[float, float, float], seed: int, fold: Any, classes: np.ndarray | None, notes: list[str]
-) -> Split:
-    if data.group is not None and data.time is not None:
-        raise SettingError("a split goes by group or in time order, not both", where="group, time", fix="leave one out")
-    by = {"classes": classes, "group": data.group, "time": data.time}
-    whole = np.arange(len(data))
-    if fold is not None:
-        if data.validation is not None or data.test is not None:
-            notes.append("with folds the set's own validation and test parts are not used")
-        rest, test = fold_rows(len(data), fold, seed=seed, **by)
-        fractions = (_fraction(len(rest), split, 1, 0, split == DEFAULT), 0.0)
-        inner = split_rows(
-            len(rest), fractions, seed=seed, **{k: None if v is None else v[rest] for k, v in by.items()}
-        )
-        return Split(rest[inner.train], rest[inner.validation], test)
-    if data.validation is not None and data.test is not None:
-        return Split(whole, whole[:0], whole[:0])
-    cap = tuple(split) == DEFAULT
-    if data.test is not None:
-        fractions = (_fraction(len(data), split, 1, 0, cap), 0.0)
-    elif data.validation is not None:
-        fractions = (0.0, _fraction(len(data), split, 2, 0, cap))
-    else:
-        most = LARGEST / len(data) if cap else 1.0
-        fractions = (min(split[1], most), min(split[2], most))
-    return split_rows(len(data), fractions, seed=seed, **by)
-
-
-def _fraction(rows: int, split: tuple[float, float, float], part: int, train: int, cap: bool) -> float:
-    fraction = split[part] / (split[part] + split[train])
-    return min(fraction, LARGEST / rows) if cap else fraction
-
-
 def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: Targets, where: str, say: Any) -> Part:
+    if isinstance(f.encoder, ArrayEncoder) and data.content is not None and data.x.nbytes > lazy.LARGEST:
+        x: Any = lazy.Rows(data.x, rows)  # images that stay on disk
+        return Part(x, t.encode(data.y[rows], where), _weights_of(data, rows), known[rows])
     everything = len(rows) == len(data) and bool((rows == np.arange(len(rows))).all())
     x = f.transform_own(data.x if everything else data.x[rows], where, say)
     y = t.encode(data.y if everything else data.y[rows], where)
-    weight = None if data.weight is None else data.weight[rows].astype(np.float32)
-    return Part(x, y, weight, known[rows])
+    return Part(x, y, _weights_of(data, rows), known[rows])
+
+
+def _weights_of(data: Dataset, rows: np.ndarray) -> np.ndarray | None:
+    return None if data.weight is None else data.weight[rows].astype(np.float32)
 
 
 def _class_weighted(train: Part, weights: Any, targets: Targets) -> np.ndarray | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pellucid.data.delimited import read_delimited, utf8
+from pellucid.data.delimited import read_delimited
+from pellucid.data.utf8 import utf8
 from pellucid.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")

@@ -20,8 +20,9 @@ Label = str | int | float | bool
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """One target: its kind ("class", "number", "binary") and the outputs `[start:stop]` of the network it owns.
+    """One target: its kind ("class", "number", "binary", "token") and the outputs `[start:stop]` of the network it has.
 
+    A "token" is the id of the next piece of text, at every step; the features' tokenizer knows the ids.
     Numbers are standardised as (y - mean) / scale. `classes` are the labels in their own type; whole-number labels that
     `class_names` gave names to are `coded`: label i means `classes[i]`.
     """
@@ -37,6 +38,8 @@ class TargetColumn:
 
     def encode(self, values: np.ndarray, where: str = "y") -> np.ndarray:
         """Class indices `int32 [n]`, or standardised numbers `float32 [n]`; `DataError` names what does not fit."""
+        if self.kind == "token":
+            return _ids(values, self.stop - self.start, where)
         if self.kind == "number":
             numbers = _numbers(values, self.name, where)
             return ((numbers - self.mean) / self.scale).astype(np.float32)
@@ -46,6 +49,8 @@ class TargetColumn:
         """The labels or values that the column's own outputs `[n, stop - start]` mean."""
         if self.kind == "number":
             return outputs[:, 0].astype(np.float64) * self.scale + self.mean
+        if self.kind == "token":
+            return outputs.argmax(axis=-1)  # [n, steps, vocabulary] -> [n, steps]
         if outputs.shape[1] == 1:  # one sigmoid output: the probability of the second class
             picked = (outputs[:, 0] > 0.5).astype(np.int64)
         else:
@@ -96,7 +101,8 @@ class Targets:
 
     `loss` and `metric` are the defaults that suit: one column of classes "cross_entropy" and "accuracy"; numbers
     "mean_squared_error" and "r2"; several two-valued columns "binary_cross_entropy" and "accuracy"; mixtures "joint"
-    and "loss". `width` is the number of network outputs in all.
+    and "loss"; tokens "cross_entropy" and "loss", or "exact_match" for pairs. `width` is the number of network outputs
+    in all.
 
     >>> t = Targets.fit(Dataset([[0.0]] * 4, ["no", "yes", "no", "yes"]))
     >>> t.classes, t.encode(np.array(["yes", "no"])).tolist(), t.loss, t.width
@@ -106,6 +112,7 @@ class Targets:
     """
 
     columns: tuple[TargetColumn, ...]
+    pairs: bool = False  # of tokens: a text to be written from another, not the next token of the same
 
     @property
     def kinds(self) -> set[str]:
@@ -113,6 +120,8 @@ class Targets:
 
     @property
     def task(self) -> str:
+        if self.each_step:
+            return "pairs" if self.pairs else "language"
         if self.kinds == {"number"}:
             return "regression"
         return "mixed" if "number" in self.kinds else "classification"
@@ -120,6 +129,11 @@ class Targets:
     @property
     def width(self) -> int:
         return self.columns[-1].stop
+
+    @property
+    def each_step(self) -> bool:
+        """Whether there is a target for every step of a sequence."""
+        return self.kinds == {"token"}
 
     @property
     def loss(self) -> str:
@@ -131,6 +145,8 @@ class Targets:
 
     @property
     def metric(self) -> str:
+        if self.each_step:
+            return "exact_match" if self.pairs else "loss"
         table = {"mean_squared_error": "r2", "cross_entropy": "accuracy", "binary_cross_entropy": "accuracy"}
         return table.get(self.loss, "loss")
 
@@ -166,6 +182,8 @@ class Targets:
 
         Raises `DataError` for a label that was not trained, a value that is missing, or another number of columns.
         """
+        if self.each_step:
+            return self.columns[0].encode(np.asarray(y), where)
         raw = split_targets(y, [c.name for c in self.columns])
         if len(raw) != len(self.columns):
             raise DataError(
@@ -197,12 +215,14 @@ class Targets:
         return {c.name: c.decode(outputs[:, c.start : c.stop]) for c in self.columns}
 
     def to_json(self) -> dict[str, Any]:
-        return {"columns": [{**asdict(c), "classes": list(c.classes)} for c in self.columns]}
+        columns = [{**asdict(c), "classes": list(c.classes)} for c in self.columns]
+        return {"columns": columns, "pairs": True} if self.pairs else {"columns": columns}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Targets:
         try:
-            return cls(tuple(TargetColumn(**{**c, "classes": tuple(c["classes"])}) for c in data["columns"]))
+            columns = tuple(TargetColumn(**{**c, "classes": tuple(c["classes"])}) for c in data["columns"])
+            return cls(columns, data.get("pairs", False))
         except (KeyError, TypeError) as error:
             raise DataError("the saved targets cannot be read", where="targets", got=error) from None
 
@@ -227,6 +247,16 @@ def _fit_column(
     column = TargetColumn(name, kind, start, start + (1 if kind == "binary" else len(classes)), classes, coded=coded)
     column.encode(values, where)  # class names that do not cover the labels are told here
     return column
+
+
+def _ids(values: np.ndarray, vocabulary: int, where: str) -> np.ndarray:
+    """Token ids as they are; -1 where a step has no target."""
+    if values.dtype.kind not in "iu" or values.min(initial=0) < -1 or values.max(initial=0) >= vocabulary:
+        raise DataError(
+            "these are no token ids", where=where, expected=f"whole numbers from -1 to {vocabulary - 1}",
+            got=f"{values.dtype}" + (f", {values.min()} to {values.max()}" if values.dtype.kind in "iu" else ""),
+        )  # fmt: skip
+    return values
 
 
 def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:

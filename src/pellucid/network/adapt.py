@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.data import Features, Targets
+from pellucid.network.architecture import Arriving, Blueprint
 from pellucid.network.composite import replace_layers, walk
-from pellucid.network.dense import Input, resolve_output
+from pellucid.network.dense import Embed, Input, resolve_output
 from pellucid.network.layer import Layer, Params, flatten, join, nest
 
 if TYPE_CHECKING:
@@ -20,18 +21,38 @@ def find_input(top: Layer) -> tuple[str, Input] | None:
     return next(((path, part) for path, part in walk(top) if isinstance(part, Input)), None)
 
 
-def adapt(top: Layer, features: Features, width: int) -> Layer:
-    """`top` with its `Input`s told the shape, type and standardisation of the features, and its `Output`s their width.
+def arriving(features: Features, targets: Targets) -> Arriving:
+    """What an architecture is told of the data."""
+    return Arriving(
+        tuple(features.shape), features.dtype, features.vocabulary, features.padded, targets.each_step,
+        features.source_steps,
+    )  # fmt: skip
+
+
+def built(top: Layer, data: Arriving) -> Layer:
+    """`top` with every blueprint in it built for such data."""
+    return replace_layers(top, lambda part: part.built(data) if isinstance(part, Blueprint) else part)
+
+
+def adapt(top: Layer, features: Features, targets: Targets) -> Layer:
+    """`top` with its blueprints built, its `Input`s told the shape, type and standardisation of the features, its
+    `Embed`s their vocabulary, and its `Output`s their width.
 
     A network without these placeholders is used as it is.
     """
 
     def fill(part: Layer) -> Layer:
         if isinstance(part, Input) and part.shape is None:
-            return dataclasses.replace(part, per=features.per, shape=tuple(features.shape), dtype=features.dtype)
+            return dataclasses.replace(
+                part, per=features.per, shape=tuple(features.shape), dtype=features.dtype, padded=features.padded
+            )
+        if isinstance(part, Embed) and part.vocabulary is None:
+            return dataclasses.replace(part, vocabulary=features.vocabulary, padding=features.padded)
+        if getattr(part, "vocabulary", 0) is None:  # a composite that embeds by itself
+            return dataclasses.replace(part, vocabulary=features.vocabulary)  # type: ignore[type-var]
         return part
 
-    return resolve_output(replace_layers(top, fill), width)
+    return resolve_output(replace_layers(built(top, arriving(features, targets)), fill), targets.width)
 
 
 def standardise(top: Layer, state: Params, features: Features) -> Params:
@@ -49,7 +70,7 @@ def standardise(top: Layer, state: Params, features: Features) -> Params:
 def introduced(network: "Network", features: Features, targets: Targets) -> "Network":
     """A network that has weights, and now meets its first data: what its `Input`s left open is filled in by them."""
     open_inputs = [path for path, part in walk(network.layer) if isinstance(part, Input) and part.shape is None]
-    top = adapt(network.layer, features, targets.width)
+    top = adapt(network.layer, features, targets)
     arriving = jax.ShapeDtypeStruct((1, *features.shape), features.dtype)
     state = flatten(network.state or {})
     for path, part in walk(top):

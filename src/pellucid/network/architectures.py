@@ -3,35 +3,26 @@
     mlp((128, 64), activation="relu")      in Python
     --network mlp:128,64                   on the command line; settings by name: mlp:128,64,dropout=0.2
 
-An architecture is a spec like any other, so a recipe holds it; `build()` gives the layers. It ends in `Output()`, whose
-width the data decide, and begins with `Input()`, which takes in the features and standardises them.
+Each begins with `Input()`, which takes in the features and standardises them (or with `Embed`, for text), and ends in
+`Output()`, whose width the data decide. Here are those without convolutions, recurrence or attention.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-from pellucid.errors import SettingError
 from pellucid.network.activations import ReLU, suited_initial
+from pellucid.network.architecture import Architecture, Arriving, Blueprint, numbers_first
 from pellucid.network.composite import Sequential
-from pellucid.network.dense import Dense, Dropout, Flatten, Input, Output
+from pellucid.network.dense import Dense, Dropout, Embed, Flatten, Input, Output
 from pellucid.network.initial import Initializer, LeCunNormal
 from pellucid.network.layer import Layer
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm, LayerNorm
-from pellucid.spec import Spec, register
+from pellucid.spec import register
 
 # An output layer that begins near zero begins at the loss of knowing nothing (ln of the number of classes, the variance
 # of the targets), and a small set is learned with less noise than from random guesses held with confidence.
 SMALL = LeCunNormal(gain=0.1)
-
-
-class Architecture(Spec, family="network"):
-    """Contract: `build()` gives the layers; `suggests()` training settings that belong to it, as a recipe's keys."""
-
-    def build(self) -> Layer:
-        raise NotImplementedError  # abstract
-
-    def suggests(self) -> dict[str, Any]:
-        return {}
+TEXT_WIDTH = 64  # of the vectors whose mean stands for a text (Joulin et al. 2017)
 
 
 @register
@@ -43,13 +34,15 @@ class Perceptron(Architecture):
     by the input itself. It finds a separating line where there is one, and never ends on XOR. Rosenblatt 1958;
     Minsky & Papert 1969.
 
-    >>> [name for name, _ in Perceptron().build().layers]
+    >>> [name for name, _ in Perceptron().build(Arriving((8, 8))).layers]
     ['input', 'flatten', 'output']
     """
 
     rule: Literal["gradient", "rosenblatt"] = "gradient"
 
-    def build(self) -> Sequential:
+    def build(self, data: Arriving) -> Sequential:
+        if data.kind not in ("row", "image", "sequence", "array"):
+            raise self.refuse_data(data, "rows of numbers, or images", "name another network: --network mlp")
         initial = Initializer.of("zeros" if self.rule == "rosenblatt" else "glorot_uniform")
         return Sequential(("input", Input()), ("flatten", Flatten()), ("output", Output(initial=initial)))
 
@@ -89,19 +82,21 @@ class MLP(Architecture):
     @classmethod
     def parse(cls, text: str) -> "MLP":
         """Bare numbers are widths; the rest is `key=value`."""
-        rest = text.partition(":")[2]
-        parts = [part.strip() for part in rest.split(",") if part.strip()]
-        widths = [part for part in parts if "=" not in part]
-        settings: dict[str, Any] = dict(part.split("=", 1) for part in parts if "=" in part)
-        if "widths" in settings:
-            settings["widths"] = settings["widths"].split("x")
-        elif widths:
-            settings["widths"] = widths
-        return cls.make(settings)
+        return cls.make(numbers_first(cls, text, "widths"))
 
-    def build(self) -> Sequential:
+    def _start(self, data: Arriving) -> list[tuple[str, Layer]]:
+        """Numbers are standardised and laid in a row; of a text, the mean of its tokens' vectors is taken."""
+        if data.kind == "tokens" and not data.each_step:
+            from pellucid.network.pool import GlobalPool
+
+            return [("embed", Embed(None, TEXT_WIDTH, padding=data.padded)), ("mean", GlobalPool())]
+        if data.kind in ("tokens", "pairs"):
+            raise self.refuse_data(data, "rows of numbers, images, or texts with one target each", "--network lstm")
+        return [("input", Input()), ("flatten", Flatten())]
+
+    def build(self, data: Arriving) -> Sequential:
         initial = self.initial or Initializer.of(suited_initial(self.activation))
-        parts: list[tuple[str, Layer]] = [("input", Input()), ("flatten", Flatten())]
+        parts = self._start(data)
         if self.input_dropout:
             parts.append(("input_dropout", Dropout(self.input_dropout)))
         for number, width in enumerate(self.widths, 1):
@@ -112,11 +107,6 @@ class MLP(Architecture):
             if self.dropout:
                 parts.append((f"dropout{number}", Dropout(self.dropout)))
         return Sequential(*parts, ("output", Output(initial=SMALL)))
-
-
-def find(text: str) -> Architecture:
-    """The architecture that a text such as `mlp:128,64` names."""
-    return Architecture.find(text.partition(":")[0]).parse(text)  # each may read its text in its own way
 
 
 def mlp(
@@ -134,26 +124,17 @@ def mlp(
     outputs: the width of the output layer; by default the data decide it in `fit`.
 
     >>> mlp((8, 4), activation="tanh")
-    Network(Sequential(...), not initialised)
+    Network(Blueprint(...), not initialised)
     """
     widths = (widths,) if isinstance(widths, int) else tuple(widths)
     settings = {"widths": widths, "activation": activation, "dropout": dropout, "input_dropout": input_dropout}
-    built = MLP.make({**settings, "norm": norm, "initial": initial}).build()
-    return Network(_with_outputs(built, outputs))
+    return Network(Blueprint(MLP.make({**settings, "norm": norm, "initial": initial}), outputs))
 
 
 def perceptron(rule: str = "gradient", *, outputs: int | None = None) -> Network:
     """A single-layer perceptron, not initialised yet. See `Perceptron`.
 
-    >>> perceptron(outputs=2).layer.layers[-1][1].width
-    2
+    >>> perceptron(outputs=2)
+    Network(Blueprint(...), not initialised)
     """
-    return Network(_with_outputs(Perceptron.make({"rule": rule}).build(), outputs))
-
-
-def _with_outputs(built: Layer, outputs: int | None) -> Layer:
-    from pellucid.network.dense import resolve_output
-
-    if outputs is not None and outputs < 1:
-        raise SettingError("a setting is out of range", where="outputs", expected="a whole number >= 1", got=outputs)
-    return built if outputs is None else resolve_output(built, outputs)
+    return Network(Blueprint(Perceptron.make({"rule": rule}), outputs))

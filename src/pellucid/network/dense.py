@@ -21,6 +21,8 @@ class Input(Layer):
     per: "all" (one mean and scale), "channel" (one for each place on the last axis), "feature" (one for each number).
     `mean` and `scale` are running state, 0 and 1 until the data set them; no gradient moves them.
     shape, dtype: what the data had, without the batch axis; another shape raises a `NetworkError`. LeCun et al. 1998.
+    padded: x is [batch, steps, n], and steps of NaN only fill up shorter sequences: they become 0, and the layers
+    behind are told which steps are real (`ctx.valid`).
 
     >>> p = {"mean": jnp.array(100.0), "scale": jnp.array(50.0)}
     >>> Input().apply(p, jnp.array([[0, 200]], "uint8"), None).tolist()
@@ -30,6 +32,7 @@ class Input(Layer):
     per: Literal["feature", "channel", "all"] = "all"
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
+    padded: bool = False
 
     def declare(self, x):
         if self.shape is not None and tuple(x.shape[1:]) != self.shape:
@@ -45,7 +48,13 @@ class Input(Layer):
 
     def apply(self, p, x, ctx):
         x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
-        return (x - p["mean"]) / p["scale"]
+        y = (x - p["mean"]) / p["scale"]
+        if not self.padded:
+            return y
+        real = ~jnp.isnan(x).all(axis=-1)  # [batch, steps, n] -> [batch, steps]
+        if ctx is not None:
+            ctx.valid = real
+        return jnp.where(real[..., None], y, 0.0)
 
 
 @layer
@@ -168,6 +177,8 @@ class Dropout(Layer):
 class Embed(Layer):
     """y = w[x]: a learned vector for each of `vocabulary` ids. ids x: [batch, ...] int -> y: [batch, ..., width].
 
+    vocabulary None: the data's, filled in by `fit`. padding: id 0 only fills up shorter sequences; its vector is 0, and
+    the layers behind are told which steps are real (`ctx.valid`).
     The gradient reaches the rows that were looked up. An id outside 0 ... vocabulary - 1 gives NaN, which shows,
     where clipping or wrapping would quietly give another id's vector. Numbers that are not integers raise a
     `NetworkError`. Bengio et al. 2003.
@@ -176,21 +187,35 @@ class Embed(Layer):
     [[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]
     """
 
-    vocabulary: int
+    vocabulary: int | None
     width: int
     initial: Initializer = Normal(1.0)
+    padding: bool = False
 
     def check(self):
         for name in ("vocabulary", "width"):
-            if getattr(self, name) < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 self.refuse(name, "a whole number >= 1")
 
     def declare(self, x: Any):
+        if self.vocabulary is None:
+            raise NetworkError(
+                "the embedding has no vocabulary yet", where=repr(self), fix="write Embed(65, 32), or let fit set it"
+            )
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise NetworkError(
                 "an embedding looks up whole numbers", where=repr(self), expected="integer ids", got=f"dtype {x.dtype}"
             )
         return {"w": Param((self.vocabulary, self.width), self.initial)}
 
+    def operations(self, x, y):
+        return 0  # rows are looked up
+
     def apply(self, p, x, ctx):
-        return p["w"].at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        found = p["w"].at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        if not self.padding:
+            return found
+        real = x > 0
+        if ctx is not None:
+            ctx.valid = real
+        return jnp.where(real[..., None], found, 0.0)

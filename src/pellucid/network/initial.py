@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from pellucid.errors import SettingError
 from pellucid.network.draw import cheap_normal, cheap_uniform
 from pellucid.spec import Spec, register
 
@@ -181,3 +182,29 @@ class Orthogonal(Initializer):
         q, r = jnp.linalg.qr(tall)
         q = q * jnp.sign(jnp.diagonal(r))  # without it the result would not be uniform (Mezzadri 2007)
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+@register
+class Blocks(Initializer):
+    """One initializer for each equal block of the last axis: the gates of a recurrent layer, whose weights lie side by
+    side, are each drawn as if it stood alone.
+
+    >>> Blocks((Zeros(), Ones()))(jax.random.key(0), (4,), "float32").tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+
+    parts: tuple[Initializer, ...]
+
+    def check(self):
+        if not self.parts:
+            self.refuse("parts", "at least one initializer")
+
+    def __call__(self, key, shape, dtype):
+        if shape[-1] % len(self.parts):
+            raise SettingError(
+                "the last axis cannot be divided into equal blocks", where="Blocks",
+                expected=f"a multiple of {len(self.parts)}", got=shape[-1],
+            )  # fmt: skip
+        block = (*shape[:-1], shape[-1] // len(self.parts))
+        drawn = [part(jax.random.fold_in(key, i), block, dtype) for i, part in enumerate(self.parts)]
+        return jnp.concatenate(drawn, axis=-1)

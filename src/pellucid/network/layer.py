@@ -14,8 +14,9 @@ layer's `declare` sees the shape that really arrives; nobody writes shape formul
 always; `x` may be any pytree of arrays.
 """
 
+import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -51,6 +52,8 @@ class Layer(Spec, family="layer"):
     """Settings only; see the top of this file for the contract."""
 
     reproducible: ClassVar[bool] = True
+    carries: ClassVar[bool] = False  # it has a state that goes on from one piece of a sequence to the next
+    caches: ClassVar[bool] = False  # it keeps all that came before, up to its context
 
     def declare(self, x: Any) -> dict[str, Param]:
         """The weights that this layer itself owns, given what arrives. A composite owns none, as a rule.
@@ -58,6 +61,14 @@ class Layer(Spec, family="layer"):
         A name may be a path (`layers/0/weight`); `apply` then finds the array in dicts within dicts.
         """
         return {}
+
+    def operations(self, x: Any, y: Any) -> int:
+        """Multiplications and additions of one example's forward pass, shapes with a batch axis of 1. By default two
+        for each weight of a matrix at each place of the output, and one for each output of a layer without any."""
+        weights = sum(math.prod(p.shape) for p in self.declare(x).values() if p.trained and len(p.shape) > 1)
+        outputs = [math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(y)]
+        places = [math.prod(leaf.shape[1:-1]) for leaf in jax.tree.leaves(y)]
+        return 2 * weights * max(places, default=1) if weights else sum(outputs)
 
     def apply(self, p: Params, x: Any, ctx: "Context | None") -> Any:
         """The output for input `x`; `p` holds this layer's weights and running state (and its parts', by name)."""
@@ -79,6 +90,10 @@ class Context:
 
     train: the pass is for training (dropout on, batch statistics).   key: randomness, folded by path.
     state: running state, nested like the weights.   mask: [batch] bool, False for rows that only fill up a batch.
+    valid: [batch, steps] bool, False where a step only fills up a shorter sequence; None where every step counts.
+    carried: what layers kept of the piece of the sequences before this one, by path; None: every piece stands alone.
+    reverse_only: gradients will be asked for in reverse and nothing else, so that layers may use rules of their own
+    that are quicker and have no forward mode. The training step sets it.
     probes: where activation and gradient statistics go; None inserts nothing at all.
     """
 
@@ -86,10 +101,14 @@ class Context:
     key: jax.Array | None = None
     state: Params = field(default_factory=dict)
     mask: jax.Array | None = None
+    valid: jax.Array | None = None
+    carried: Mapping[str, Any] | None = None
+    reverse_only: bool = False
     probes: Probes | None = None
     declared: dict[str, Param] | None = None  # set while initialising: every Param met, by path
     leaves: list[Leaf] | None = None  # set while tracing for shapes: every leaf met, in order
     updates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)  # for the next piece of the same sequences, by path
     parts: tuple[str, ...] = ()
     previous: tuple[str, Any] = ("the input", None)
     calls: int = 0
@@ -128,6 +147,21 @@ class Context:
         self._refuse_foreign_trace("running state was set")
         self.updates.setdefault(self.path, {}).update(values)
 
+    @property
+    def streaming(self) -> bool:
+        """Whether sequences come in pieces, so that layers keep what the next piece needs."""
+        return self.carried is not None
+
+    def recall(self, initial: Any) -> Any:
+        """What the present layer kept of the piece before, or `initial` where this is the first, or the only one."""
+        return initial if self.carried is None else self.carried.get(self.path, initial)
+
+    def remember(self, value: Any) -> None:
+        """Keep a pytree for the next piece: a recurrent layer's state, attention's keys and values."""
+        if self.streaming:
+            self._refuse_foreign_trace("a state was kept")
+            self.kept[self.path] = value
+
     def _refuse_foreign_trace(self, what: str) -> None:
         if self.trace != get_opaque_trace_state():
             raise NetworkError(
@@ -148,6 +182,7 @@ class Context:
             inner = self._inner(None if self.key is None else jax.random.fold_in(self.key, index))
             out = body(inner, *(carry, x))
             inner._refuse_updates("ctx.scan")
+            inner._refuse_kept("ctx.scan")
             self.previous = inner.previous
             return out[0], (out[1], inner.probes.taken if inner.probes else {})
 
@@ -164,11 +199,12 @@ class Context:
             inner = self._inner(self.key)
             y = body(inner, x)
             self.previous = inner.previous
-            return y, inner.updates, inner.probes.taken if inner.probes else {}
+            return y, inner.updates, inner.kept, inner.probes.taken if inner.probes else {}
 
-        y, updates, taken = jax.checkpoint(run)(x)
-        if updates:
+        y, updates, kept, taken = jax.checkpoint(run)(x)
+        if updates or kept:
             self._refuse_foreign_trace("running state was set")
+        self.kept.update(kept)
         for path, values in updates.items():
             self.updates.setdefault(path, {}).update(values)
         if self.probes is not None:
@@ -179,8 +215,9 @@ class Context:
     def _inner(self, key: jax.Array | None) -> "Context":
         probes = None if self.probes is None else Probes(self.probes.slots)
         return Context(
-            train=self.train, key=key, state=self.state, mask=self.mask, probes=probes, declared=self.declared,
-            leaves=self.leaves, parts=self.parts, previous=self.previous,
+            train=self.train, key=key, state=self.state, mask=self.mask, valid=self.valid, carried=self.carried,
+            reverse_only=self.reverse_only, probes=probes, declared=self.declared, leaves=self.leaves, parts=self.parts,
+            previous=self.previous,
         )  # fmt: skip
 
     def _refuse_updates(self, where: str) -> None:
@@ -191,6 +228,13 @@ class Context:
                 where=f"{path}/{next(iter(values))}",
                 fix="normalise outside the loop, or use a layer without running state (LayerNorm)",
             )
+
+    def _refuse_kept(self, where: str) -> None:
+        if self.kept:
+            raise NetworkError(
+                f"a state cannot be kept inside {where}", where=next(iter(self.kept)),
+                fix="put the recurrent layer outside the loop; it runs over the steps by itself",
+            )  # fmt: skip
 
     def _weights(self, part: Layer, own: Params, x: Any) -> Params:
         declared = part.declare(jax.tree.map(_shape_of, x))
@@ -240,8 +284,11 @@ class Context:
         """Turn what JAX says of shapes into an error that names the layer, what fed it, and both shapes."""
         try:
             yield
-        except (PellucidError, jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-            raise  # JAX's own two tell of Python control flow on traced values, and tell it well
+        except PellucidError as error:
+            error.parts["where"] = error.parts["where"] or self.path or None  # the innermost layer, which has it first
+            raise
+        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+            raise  # these tell of Python control flow on traced values, and tell it well
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError) as error:
             before, _ = self.previous
             raise NetworkError(

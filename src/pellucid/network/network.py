@@ -6,8 +6,7 @@ Under everything lies the pure pair, which any JAX code can call, differentiate,
     y, state = net.apply(params, state, x, train=True, key=key)
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ import numpy as np
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError
 from pellucid.network import storage
-from pellucid.network.adapt import find_input
+from pellucid.network.adapt import built, find_input
+from pellucid.network.architecture import Arriving
 from pellucid.network.initial import Initializer
 from pellucid.network.layer import Context, Layer, Param, Params, flatten, nest
 from pellucid.network.link import Link, apply_link
+from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.summary import summary
-from pellucid.network.trace import trace
-
-BLOCK = 1024  # rows computed at once by predict, so that memory stays bounded
+from pellucid.network.trace import block_rows, trace
 
 
 @partial(jax.jit, static_argnums=1)
@@ -101,9 +100,10 @@ class Network:
     # -- the friendly face --------------------------------------------------------------------------------------
 
     def initialised(self, key: jax.Array, x: Any) -> "Network":
-        """This network with fresh weights."""
-        params, state = self.init(key, x)
-        return self.replace(params=params, state=state)
+        """This network with fresh weights, built for such inputs where it was a blueprint."""
+        network = self.replace(layer=built(self.layer, Arriving.of(x)))
+        params, state = network.init(key, x)
+        return network.replace(params=params, state=state)
 
     def replace(self, **changes: Any) -> "Network":
         kept = {name: getattr(self, name) for name in ("params", "state", "features", "targets", "link")}
@@ -123,17 +123,38 @@ class Network:
     def predict(self, x: Any) -> Any:
         """Classes in their own labels, or values in their own units, for rows of the data's own form: a table (with
         the columns trained on, in any order) or an array."""
+        if self.targets is not None and self.targets.task == "pairs":
+            from pellucid.network.generate import completed
+
+            return completed(self, x)
         out = self._outputs(x)
         if self.targets is not None:
             return self.targets.decode(out)
         return out.argmax(-1) if self.link == "softmax" else out
 
+    def generate(
+        self, prompt: str | None = None, tokens: int = 500, *, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int = 0,
+    ) -> Iterator[str]:  # fmt: skip
+        """What a language model writes after `prompt`, piece by piece: `"".join(net.generate("To be"))`.
+
+        tokens: how many.   temperature, top_k, top_p: see `pellucid.network.generate.chances`.
+        prompt None: a new line.
+        Raises `DataError` for characters that were not trained, `NetworkError` where the network is no language model.
+        """
+        from pellucid.network.generate import generate
+
+        return generate(self, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+
     def _outputs(self, x: Any) -> np.ndarray:
         params, state = self._weights()
         rows = self.features.transform(x) if self.features is not None else np.asarray(x)
+        size = min(
+            block_rows(self.layer, jax.ShapeDtypeStruct((1, *rows.shape[1:]), rows.dtype)), power_of_two(len(rows))
+        )
         out = []
-        for start in range(0, max(len(rows), 1), BLOCK):
-            block, n = pad_rows(rows[start : start + BLOCK], min(BLOCK, _power_of_two(len(rows))))
+        for start in range(0, max(len(rows), 1), size):
+            block, n = pad_rows(rows[start : start + size], size)
             out.append(np.asarray(forward(self.layer, params, state, block, self.link))[:n])
         return np.concatenate(out)
 
@@ -204,20 +225,6 @@ def merge_updates(state: Params, updates: Mapping[str, Mapping[str, Any]]) -> Pa
         for name, value in values.items():
             flat[f"{path}/{name}" if path else name] = value
     return nest(flat)
-
-
-def pad_rows(rows: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """`rows` filled up to `size` rows (by repeats of the last), and how many are real: one shape, one compilation."""
-    n = len(rows)
-    if n == size:
-        return rows, n
-    if n == 0:
-        return np.zeros((size, *rows.shape[1:]), rows.dtype), 0
-    return np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)]), n
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << max(math.ceil(math.log2(max(n, 1))), 0)
 
 
 def as_network(value: Any) -> Network:

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from pellucid.network.initial import Initializer, Ones
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
 
 
@@ -41,6 +42,31 @@ class LayerNorm(Layer):
         return y + p["bias"] if self.bias else y
 
 
+@layer("rms_norm")
+class RMSNorm(Layer):
+    """y = x / sqrt(mean of x² + epsilon) * scale, the mean over the last axis: LayerNorm without centring.
+
+    x: [batch, ..., n] -> y: the same. scale: [n]. Zhang & Sennrich 2019.
+
+    >>> RMSNorm(1e-12, scale=False).apply({}, jnp.array([[3.0, 4.0]]), None).round(3).tolist()
+    [[0.849..., 1.131...]]
+    """
+
+    epsilon: float = 1e-5
+    scale: bool = True
+
+    def check(self):
+        if self.epsilon <= 0:
+            self.refuse("epsilon", "a number > 0")
+
+    def declare(self, x):
+        return {"scale": Param((width_of(x),), "ones")} if self.scale else {}
+
+    def apply(self, p, x, ctx):
+        y = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
+        return y * p["scale"] if self.scale else y
+
+
 @layer
 class BatchNorm(Layer):
     """y = (x - mean) / sqrt(var + epsilon) * scale + bias, mean and variance of each place on the last axis.
@@ -59,6 +85,7 @@ class BatchNorm(Layer):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_initial: Initializer = Ones()
 
     def check(self):
         if not 0 <= self.momentum <= 1:
@@ -69,7 +96,7 @@ class BatchNorm(Layer):
     def declare(self, x):
         n = (width_of(x),)
         return {
-            "scale": Param(n, "ones"),
+            "scale": Param(n, self.scale_initial),
             "bias": Param(n, "zeros"),
             "mean": Param(n, "zeros", trained=False),
             "var": Param(n, "ones", trained=False),

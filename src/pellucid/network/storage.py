@@ -1,6 +1,7 @@
 """A network on disk: `network.json` (structure, preprocessing, link) and `weights.safetensors`. No pickle anywhere."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,9 +11,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-import pellucid.network.activations  # a file may name any layer: all must be registered
-import pellucid.network.foreign
-import pellucid.network.norm  # noqa: F401
 from pellucid import files
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError, PellucidError, RunError
@@ -106,9 +104,10 @@ def read_structure(path: Path, layer: Layer | None = None) -> tuple[Structure, j
         features = Features.from_json(data["features"]) if data["features"] else None
         targets = Targets.from_json(data["targets"]) if data["targets"] else None
         if layer is None:
+            import_module("pellucid.network.catalogue")  # a file may name any layer: all must be registered
             layer = Layer.from_json(data["network"])
         elif features is not None and targets is not None:
-            layer = adapt(layer, features, targets.width)
+            layer = adapt(layer, features, targets)
         found = Structure(layer, features, targets, link_from_json(data["link"]))
         return found, jax.ShapeDtypeStruct((1, *data["input"]["shape"]), data["input"]["dtype"])
     except PellucidError:

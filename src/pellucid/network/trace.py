@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.dtypes
 
-from pellucid.network.layer import Context, Layer, Leaf, Param
+from pellucid.network.layer import Context, Layer, Leaf, Param, nest
+
+BLOCK_NUMBERS = 8_000_000  # of the largest array that one block may hold
 
 
 class Traced(NamedTuple):
@@ -22,6 +24,37 @@ def trace(layer: Layer, x: Any) -> Traced:
     shapes = jax.tree.map(lambda a: (tuple(a.shape), _dtype_of(a)), x, is_leaf=_is_array)
     leaves, treedef = jax.tree.flatten(shapes)
     return _trace(layer, tuple(leaves), treedef)
+
+
+def operations(layer: Layer, x: Any) -> int:
+    """Multiplications and additions of one example's forward pass."""
+    return sum(leaf.layer.operations(leaf.x, leaf.y) for leaf in trace(layer, x).leaves)
+
+
+def block_rows(layer: Layer, x: Any) -> int:
+    """How many examples to compute at once where no gradient is asked for: few of large ones, so that memory stays
+    bounded; a power of two from 8 to 1,024."""
+    sizes = [a.size for leaf in trace(layer, x).leaves for a in jax.tree.leaves((leaf.x, leaf.y))]
+    return min(max(floor_power(BLOCK_NUMBERS // max(sizes, default=1)), 8), 1024)
+
+
+def floor_power(n: int) -> int:
+    """The largest power of two that is not above n; 1 for less."""
+    return 1 << max(n.bit_length() - 1, 0)
+
+
+def carried_over(layer: Layer, x: Any) -> dict[str, Any]:
+    """What the layers keep from piece to piece of sequences, by path, as shapes; x: shapes with the batch axis."""
+    declared = trace(layer, x).declared
+
+    def forward(arrays, x):
+        split = lambda trained: nest({k: v for k, v in arrays.items() if declared[k].trained is trained})  # noqa: E731
+        ctx = Context(state=split(False), carried={})
+        ctx.run(layer, split(True), x)
+        return ctx.kept
+
+    arrays = {path: jax.ShapeDtypeStruct(param.shape, param.dtype) for path, param in declared.items()}
+    return jax.eval_shape(forward, arrays, x)
 
 
 def _dtype_of(a: Any) -> str:

@@ -8,13 +8,15 @@ import numpy as np
 from pellucid.data import Part
 from pellucid.network.layer import Layer, nest
 from pellucid.network.link import Link
-from pellucid.network.network import forward, pad_rows
+from pellucid.network.network import forward
+from pellucid.network.rows import pad_rows, power_of_two
+from pellucid.network.trace import block_rows, carried_over
 from pellucid.train.loss import Loss
 from pellucid.train.losses import Joint
 from pellucid.train.metrics import Metric
-from pellucid.train.step import evaluate_block
+from pellucid.train.step import evaluate_block, zeros_like
 
-BLOCK = 1024
+STREAMS = 32  # places of a text that are read at once; more would begin more often without a past
 KEPT = 10_000  # rows; a part of up to so many, which is scored every epoch, stays on the device
 
 
@@ -37,10 +39,14 @@ def link_of(loss: Loss) -> Link:
 
 class Evaluator:
     """`evaluator(params, state, part) -> Scores`; params flat by path, as the loop holds them. Without a metric, the
-    loss stands in its place."""
+    loss stands in its place.
 
-    def __init__(self, layer: Layer, loss: Loss, metric: Metric | None, block: int = BLOCK):
-        self.layer, self.loss, self.metric, self.block = layer, loss, metric, block
+    streams: the part's rows are the pieces of one text in order; it is read in several places at once, and recurrent
+    layers carry their state from each piece to the next, as in training.
+    """
+
+    def __init__(self, layer: Layer, loss: Loss, metric: Metric | None, *, streams: bool = False):
+        self.layer, self.loss, self.metric, self.streams = layer, loss, metric, streams
         self.streamed = metric if metric is not None and metric.additive else None
         self._kept: dict[int, tuple[Part, list[Any]]] = {}  # by id; the part is held too, so that its id stays its own
 
@@ -48,9 +54,14 @@ class Evaluator:
         if not len(part.y):
             return Scores(float("nan"), float("nan"))
         total: Any = None
+        carried: Any = None
         for x, y, weight in self._on_device(part):
-            sums = jax.device_get(evaluate_block(self.layer, self.loss, self.streamed, params, state, x, y, weight))
-            sums = jax.tree.map(np.float64, sums)
+            if self.streams and carried is None:
+                carried = zeros_like(carried_over(self.layer, jax.ShapeDtypeStruct(x.shape, x.dtype)))
+            sums, carried = evaluate_block(
+                self.layer, self.loss, self.streamed, params, state, x, y, weight, carried if self.streams else None
+            )
+            sums = jax.tree.map(np.float64, jax.device_get(sums))
             total = sums if total is None else jax.tree.map(np.add, total, sums)
         loss, weight, metric = total
         mean = float(loss / weight) if weight > 0 else float("nan")
@@ -62,7 +73,7 @@ class Evaluator:
         return Scores(mean, float(self.metric(outputs, part.y, part.weight)))
 
     def outputs(self, params: dict[str, Any], state: Any, part: Part) -> np.ndarray:
-        """Outputs through the link, [n, width]."""
+        """Outputs through the link, [n, width]; each row stands alone."""
         nested, link = nest(params), link_of(self.loss)
         blocks = [
             np.asarray(forward(self.layer, nested, state, x, link))[: int((weight >= 0).sum())]
@@ -71,15 +82,19 @@ class Evaluator:
         return np.concatenate(blocks)
 
     def _on_device(self, part: Part) -> Any:
+        blocks = self._pieces(part) if self.streams else self._blocks(part)
         if len(part.y) > KEPT:
-            return self._blocks(part)
+            return blocks
         if id(part) not in self._kept:
-            self._kept[id(part)] = part, [jax.device_put(block) for block in self._blocks(part)]
+            self._kept[id(part)] = part, [jax.device_put(block) for block in blocks]
         return self._kept[id(part)][1]
 
+    def _size(self, part: Part) -> int:
+        example = jax.ShapeDtypeStruct((1, *part.x.shape[1:]), part.x.dtype)
+        return min(block_rows(self.layer, example), power_of_two(len(part.y)))
+
     def _blocks(self, part: Part, filler: float = 0.0):
-        n = len(part.y)
-        size = min(self.block, 1 << (n - 1).bit_length()) if n > 1 else 1
+        n, size = len(part.y), self._size(part)
         for start in range(0, n, size):
             rows = slice(start, start + size)
             x, real = pad_rows(part.x[rows], size)
@@ -87,3 +102,13 @@ class Evaluator:
             weight = np.full(size, filler, np.float32)
             weight[:real] = 1.0 if part.weight is None else part.weight[rows]
             yield x, y, weight
+
+    def _pieces(self, part: Part):
+        """The pieces of a text, read in `size` places at once: row i of each block goes on where it ended before."""
+        n, size = len(part.y), min(self._size(part), STREAMS)
+        length = -(-n // size)
+        for place in range(length):
+            rows = np.arange(size) * length + place
+            weight = (rows < n).astype(np.float32)
+            rows = np.minimum(rows, n - 1)
+            yield part.x[rows], part.y[rows], weight

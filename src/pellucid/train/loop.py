@@ -16,19 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.data import Part
-from pellucid.network.layer import flatten, nest
-from pellucid.network.network import Network, pad_rows
-from pellucid.network.trace import trace
+from pellucid.network.composite import walk
+from pellucid.network.layer import Layer, flatten, nest
+from pellucid.network.network import Network
+from pellucid.network.rows import pad_rows
+from pellucid.network.trace import carried_over, operations, trace
 from pellucid.signals.record import numbers as round_all
 from pellucid.signals.record import spread
+from pellucid.train.augment import Augmentation
 from pellucid.train.evaluate import Evaluator, Scores
+from pellucid.train.feed import Feed
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
-from pellucid.train.step import Data, Program, run_chunk, start
+from pellucid.train.step import Program, run_chunk, start, zeros_like
 
 SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores
+SAMPLE_TOKENS = 32_768  # the same for a text
 CHUNK_SECONDS = 0.3
 MOST_STEPS = 10_000  # in one chunk
 
@@ -50,6 +55,8 @@ class Settings:
     frozen: tuple[str, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
     signals: bool = True
+    text: bool = False  # the rows are the pieces of one text, in order
+    augment: tuple[Augmentation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,26 +103,32 @@ class Loop:
     def __init__(self, network: Network, train: Part, validation: Part | None, settings: Settings):
         assert network.params is not None
         self.network, self.settings, self.validation = network, settings, validation
-        rows = len(train.y)
-        leaves = trace(network.layer, jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)).leaves
+        example = jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)
+        leaves = trace(network.layer, example).leaves
+        streams = settings.text and carries(network.layer)
+        batch, rows = batches(len(train.y), settings.batch_size, settings.text)
         self.program = Program(
             layer=network.layer, loss=settings.loss, optimizer=settings.optimizer.structure(),
-            schedule=settings.schedule, batch=min(settings.batch_size, rows), rows=rows,
+            schedule=settings.schedule, batch=batch, rows=rows, context=train.x.shape[1] if settings.text else 0,
+            streams=streams, augment=settings.augment, streamed=not isinstance(train.x, np.ndarray),
             watched=tuple(dict.fromkeys(leaf.path for leaf in leaves if _is_float(leaf.y))) if settings.signals else (),
             frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
         )  # fmt: skip
         self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
+        self.numbers |= {"offset": 0.0, "skipped": 0}
         self.numbers.update({f"rate:{group}": rate for group, rate in settings.rates})
-        self.carry = start(self.program, flatten(network.params), network.state or {}, self.numbers)
-        self.data = Data(*(None if a is None else jnp.asarray(a) for a in (train.x, train.y, train.weight)))
+        piece = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
+        carried = carried_over(network.layer, piece) if streams else ()
+        self.carry = start(self.program, flatten(network.params), network.state or {}, self.numbers, carried)
         self.key = jax.random.key(settings.seed)
-        self.evaluator = Evaluator(network.layer, settings.loss.scored(), settings.metric)
-        few = np.random.Generator(np.random.Philox(settings.seed)).permutation(rows)[:SAMPLE_ROWS]
-        self.sample = Part(train.x[few], train.y[few], None if train.weight is None else train.weight[few], few)
-        self.every, self.chunk_steps = cadence(self.program, sum(int(a.size) for a in self.carry.params.values()))
+        self.evaluator = Evaluator(network.layer, settings.loss.scored(), settings.metric, streams=streams)
+        self.sample = _sample(train, settings)
+        self.every, self.chunk_steps = cadence(self.program, operations(network.layer, example))
+        self.feed = Feed(self.program, train, self.chunk_steps)
+        self.chunk_steps = self.feed.steps
         self.step = self.epoch = self.epoch_start = self.waited = 0
         self.best, self.plateau, self.stopped = Best(), settings.schedule.begin(), ""
-        self._order: tuple[int, jax.Array] | None = None
+        self._order: tuple[int, np.ndarray] | None = None
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -142,11 +155,7 @@ class Loop:
         padded = np.zeros((segments_needed(self.chunk_steps, self.every), 2), np.int32)
         padded[: len(segments)] = segments
         before = self.step
-        self.carry, rows, squares = run_chunk(
-            self.program, self.carry, self.data, self._shuffled(), self.numbers, self.key, self.epoch_start, padded,
-            len(segments),
-        )  # fmt: skip
-        self.step = int(self.carry.step)
+        rows, squares = self.advance(padded, len(segments))
         if int(self.carry.bad) >= 0:
             self.stopped = "diverged"
         measured = self._lines(jax.device_get(rows), segments)
@@ -156,6 +165,16 @@ class Loop:
             )
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
         return ChunkEnded(self.epoch + 1, self.step, loss, self.step - before, measured)
+
+    def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any]:
+        """Run the first `count` of these segments; numbers: in place of the loop's own (a learning rate)."""
+        data, order, skipped = self.feed.chunk(self._shuffled(), self.step - self.epoch_start)
+        self.carry, rows, squares = run_chunk(
+            self.program, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers}, self.key,
+            self.epoch_start, segments, count,
+        )  # fmt: skip
+        self.step = int(self.carry.step)
+        return rows, squares
 
     def _close_epoch(self) -> EpochEnded:
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
@@ -171,7 +190,7 @@ class Loop:
         self.plateau, factor = self.settings.schedule.observe(self.plateau, (validation or sample).loss)
         self.numbers["plateau"] = float(factor)
         zero = jnp.zeros((), jnp.float32)
-        self.carry = self.carry._replace(loss=zero, weight=zero + 0)
+        self.carry = self.carry._replace(loss=zero, weight=zero + 0, carried=zeros_like(self.carry.carried))
         if not math.isfinite((validation or sample).loss):
             self.stopped = "diverged"
         elif self.step >= self.settings.updates:
@@ -189,16 +208,14 @@ class Loop:
             self.best = Best(self.epoch, self.step, score, tie, self._arrays())
         return better
 
-    def _shuffled(self) -> jax.Array:
-        """The order of the examples in this epoch: a function of seed and epoch alone."""
+    def _shuffled(self) -> np.ndarray:
+        """The order of the examples in this epoch, and for a text where its pieces begin: functions of seed and epoch
+        alone."""
         if self._order is None or self._order[0] != self.epoch:
-            if self.program.batch == self.program.rows:
-                order = np.zeros(1, np.int32)
-            else:
-                bits = np.random.Philox(key=np.array([self.settings.seed, self.epoch], np.uint64))
-                order = np.random.Generator(bits).permutation(self.program.rows).astype(np.int32)
-                order, _ = pad_rows(order, self.program.steps_per_epoch * self.program.batch)
-            self._order = self.epoch, jnp.asarray(order)
+            bits = np.random.Philox(key=np.array([self.settings.seed, self.epoch], np.uint64))
+            generator = np.random.Generator(bits)
+            self._order = self.epoch, _order(self.program, generator)
+            self.numbers["offset"] = _offset(self.program, generator)
         return self._order[1]
 
     def _lines(self, rows: Any, segments: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -276,13 +293,52 @@ def _named(rows: Any, i: int) -> dict[str, Any]:
     return {"loss": loss, "learning_rate": rate}
 
 
-def cadence(program: Program, parameters: int) -> tuple[int, int]:
+def carries(layer: Layer) -> bool:
+    """Whether the network has a state to carry from piece to piece of a text. One that attends to what came before, and
+    so keeps all of it, is not carried in training: it sees its context and no more."""
+    parts = [part for _, part in walk(layer)]
+    return any(part.carries for part in parts) and not any(part.caches for part in parts)
+
+
+def batches(rows: int, batch: int, text: bool) -> tuple[int, int]:
+    """(batch, rows that an epoch takes). Of a text, an epoch takes whole batches, and leaves a piece at its end, which
+    makes room for pieces that begin at an offset."""
+    if not text:
+        return min(batch, rows), rows
+    batch = min(batch, max(rows - 1, 1))
+    return batch, max(rows - 1, 1) // batch * batch
+
+
+def _order(program: Program, generator: np.random.Generator) -> np.ndarray:
+    if program.streams:  # batch i holds piece i of each stream
+        return np.arange(program.rows, dtype=np.int32).reshape(program.batch, -1).T.reshape(-1)
+    if program.batch == program.rows and not program.context and not program.streamed:
+        return np.zeros(1, np.int32)
+    order = generator.permutation(program.rows).astype(np.int32)
+    return pad_rows(order, program.steps_per_epoch * program.batch)[0]
+
+
+def _offset(program: Program, generator: np.random.Generator) -> float:
+    return float(generator.integers(program.context)) if program.context and not program.streams else 0.0
+
+
+def _sample(train: Part, settings: Settings) -> Part:
+    """Training examples that are scored every epoch: of a text its beginning, for its pieces belong together."""
+    if settings.text:
+        few = slice(0, min(len(train.y), max(SAMPLE_TOKENS // train.x.shape[1], 1)))
+        return Part(train.x[few], train.y[few], None, train.rows[few])
+    few = np.random.Generator(np.random.Philox(settings.seed)).permutation(len(train.y))[:SAMPLE_ROWS]
+    return Part(train.x[few], train.y[few], None if train.weight is None else train.weight[few], few)
+
+
+def cadence(program: Program, operations: int) -> tuple[int, int]:
     """(measure every so many steps, steps in a chunk), from the network's structure.
 
-    A step is taken to cost 50 µs and 6 operations a weight and example at 60 GFLOP/s; a measured step of a small
-    network costs half as much again as a plain one, of a wide one hardly more, so small ones are measured more rarely.
+    A step is taken to cost 50 µs and three times the forward pass's operations at 60 GFLOP/s; a measured step of a
+    small network costs half as much again as a plain one, of a wide one hardly more, so small ones are measured more
+    rarely.
     """
-    seconds = 50e-6 + 6 * parameters * program.batch / 60e9
+    seconds = 50e-6 + 3 * operations * program.batch / 60e9
     every = 100 if seconds < 2e-3 else 50
     return every, int(min(max(CHUNK_SECONDS / seconds, 1), MOST_STEPS))
 

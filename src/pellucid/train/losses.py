@@ -68,7 +68,8 @@ class CrossEntropy(Loss):
     """l = -sum_c q_c * log p_c,   p = softmax(outputs) = exp(o_c) / sum_k exp(o_k).   Bishop 2006, 4.3.4.
 
     outputs [n, C] with y class numbers [n] or distributions [n, C]; or outputs [n, ..., C] with y [n, ...], averaged
-    over the axes between. `label_smoothing` e makes q = (1 - e) * q + e / C (Szegedy et al. 2016).
+    over the axes between; of these, y < 0 does not count (a step that only fills up a sequence). `label_smoothing` e
+    makes q = (1 - e) * q + e / C (Szegedy et al. 2016).
     `from_probabilities`: the outputs are p already (kept at least 1e-7 from 0).
 
     >>> losses = CrossEntropy().per_example(jnp.array([[0.0, 0.0], [1e4, -1e4]]), jnp.array([1, 1]))
@@ -97,7 +98,12 @@ class CrossEntropy(Loss):
             raise misfit(self, outputs, y, "class numbers without the last axis, or distributions of the same shape")
         q = (1 - e) * q + e / classes if e else q
         log_p = self.log_probabilities(outputs)
-        return over_rest(-jnp.where(q > 0, q * log_p, 0.0).sum(-1))  # 0 * log 0 = 0
+        losses = -jnp.where(q > 0, q * log_p, 0.0).sum(-1)  # 0 * log 0 = 0
+        if losses.ndim == 1 or y.shape == outputs.shape:
+            return over_rest(losses)
+        real = y >= 0
+        summed = jnp.where(real, losses, 0.0).reshape(len(losses), -1).sum(-1)
+        return summed / jnp.maximum(real.reshape(len(losses), -1).sum(-1), 1)
 
     def log_probabilities(self, outputs: jax.Array) -> jax.Array:
         if self.from_probabilities:

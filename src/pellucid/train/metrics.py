@@ -59,6 +59,29 @@ class Accuracy(Metric):
 
 
 @register
+class ExactMatch(Metric):
+    """The part of the sequences in which every step is right; steps with y < 0 only fill up and do not count.
+
+    outputs [n, steps, C] beside y [n, steps]. Of a decoder that was fed the true target it is also the part that it
+    writes without a mistake by itself, for up to its first mistake it is fed the same.
+
+    >>> ExactMatch()([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.2, 0.8]]], [[0, 1], [1, -1]])
+    0.5
+    """
+
+    additive: ClassVar = True
+
+    def totals(self, xp, outputs, y, weight):
+        right = (outputs.argmax(-1) == y) | (y < 0)
+        hits = right.reshape(right.shape[0], -1).all(-1).astype(weight.dtype)
+        return (weight * hits).sum(), weight.sum()
+
+    def result(self, sums):
+        hits, total = sums
+        return float(hits / total) if total > 0 else undefined(self, "all weights are zero")
+
+
+@register
 class TopK(Metric):
     """The part of the examples whose true class is among the k largest outputs. Of equal outputs the earlier is larger.
 

@@ -17,7 +17,6 @@ from pellucid.errors import SettingError
 from pellucid.network.network import Network
 from pellucid.train.loop import Loop, Settings
 from pellucid.train.schedules import Schedule
-from pellucid.train.step import run_chunk
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 120
 SMOOTHING = 0.9
@@ -52,11 +51,7 @@ def range_test(network: Network, train: Part, settings: Settings) -> RangeTest:
         if loop.step - loop.epoch_start >= loop.program.steps_per_epoch:
             loop.epoch, loop.epoch_start = loop.epoch + 1, loop.step
         before = float(loop.carry.loss), float(loop.carry.weight)
-        loop.carry, _, _ = run_chunk(
-            loop.program, loop.carry, loop.data, loop._shuffled(), {**loop.numbers, "learning_rate": rate}, loop.key,
-            loop.epoch_start, segments, 1,
-        )  # fmt: skip
-        loop.step += 1
+        loop.advance(segments, 1, learning_rate=rate)
         loss = (float(loop.carry.loss) - before[0]) / max(float(loop.carry.weight) - before[1], 1e-30)
         rates.append(rate)
         losses.append(loss)

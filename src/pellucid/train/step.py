@@ -16,6 +16,8 @@ import optax
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
 from pellucid.network.probes import Probes, sample
+from pellucid.train.augment import Augmentation
+from pellucid.train.augment import augment as augmented
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
@@ -42,6 +44,7 @@ class Carry(NamedTuple):
     loss: jax.Array  # sum over the epoch's examples so far
     weight: jax.Array  # the sum of their weights
     bad: jax.Array  # the first step whose loss was not finite, or -1
+    carried: Any = ()  # what recurrent layers keep from one piece of the text to the next
 
 
 class Measured(NamedTuple):
@@ -69,6 +72,11 @@ class Program:
     watched: tuple[str, ...] = ()  # leaves whose statistics are taken
     frozen: tuple[str, ...] = ()  # paths of weights that do not move
     groups: tuple[str, ...] = ()  # path prefixes with rates of their own
+    context: int = 0  # of a language model: steps of a piece of text; x is then one row of token ids, and y follows
+    streams: bool = False  # successive batches hold successive pieces, and recurrent layers carry their state over
+    augment: tuple[Augmentation, ...] = ()
+
+    streamed: bool = False  # the examples on the device are those of one chunk
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,56 +97,77 @@ def under(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix.rstrip("/") + "/")
 
 
-def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float]) -> Carry:
-    """The carry before the first step. It owns its arrays, for the chunks donate them."""
+def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float], carried: Any = ()) -> Carry:
+    """The carry before the first step. It owns its arrays, for the chunks donate them. carried: shapes, of streams."""
     copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
     opt = program.optimizer.transform(numbers).init(program.trained(copied))
     zero = jnp.zeros((), jnp.float32)
     state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
-    return Carry(copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, jnp.full((), -1, jnp.int32))
+    return Carry(
+        copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, jnp.full((), -1, jnp.int32),
+        zeros_like(carried) if program.streams else (),
+    )  # fmt: skip
 
 
-def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array) -> tuple[Any, Any, Any, Any]:
+def zeros_like(shapes: Any) -> Any:
+    """Arrays of zeros of these shapes."""
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, numbers) -> tuple[Any, Any, Any, Any]:
     """Batch number `position` of the epoch, its example weights and its mask (None where every row counts)."""
-    if program.batch == program.rows:
+    if program.batch == program.rows and not program.context and not program.streamed:
         return data.x, data.y, data.weight, None
     first = position * program.batch
-    rows = jax.lax.dynamic_slice(order, (first,), (program.batch,))
+    rows = jax.lax.dynamic_slice(order, (first - numbers["skipped"],), (program.batch,))
 
     def take(a):
         return jax.tree.map(lambda v: v.at[rows].get(mode="promise_in_bounds"), a)
 
     weight = None if data.weight is None else take(data.weight)
+    x, y = _pieces(program, data.x, rows, numbers["offset"]) if program.context else (take(data.x), take(data.y))
     if program.rows % program.batch == 0:
-        return take(data.x), take(data.y), weight, None
+        return x, y, weight, None
     mask = first + jnp.arange(program.batch) < program.rows  # the last batch is filled up with rows that do not count
     weight = mask.astype(jnp.float32) if weight is None else jnp.where(mask, weight, 0)
-    return take(data.x), take(data.y), weight, mask
+    return x, y, weight, mask
+
+
+def _pieces(program: Program, ids: jax.Array, rows: jax.Array, offset: Any) -> tuple[jax.Array, jax.Array]:
+    """Pieces of a text, and what follows each of their tokens: two of [batch, context]."""
+    places = (rows * program.context + jnp.asarray(offset, rows.dtype))[:, None] + jnp.arange(program.context + 1)
+    tokens = ids.at[places].get(mode="promise_in_bounds").astype(jnp.int32)
+    return tokens[:, :-1], tokens[:, 1:]
 
 
 def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry, measure: bool):
-    x, y, weight, mask = _batch(program, data, order, carry.step - first)
+    x, y, weight, mask = _batch(program, data, order, carry.step - first, numbers)
+    key = jax.random.fold_in(key, carry.step)
+    x, mix = augmented(program.augment, key, x) if program.augment else (x, None)
     trained = program.trained(carry.params)
     slots = Probes.empty(program.watched) if measure else {}
 
     def objective(trained, slots):
         ctx = Context(
-            train=True, key=jax.random.fold_in(key, carry.step), state=carry.state, mask=mask,
-            probes=Probes(slots) if measure else None,
+            train=True, key=key, state=carry.state, mask=mask, reverse_only=True,
+            carried=carry.carried if program.streams else None, probes=Probes(slots) if measure else None,
         )  # fmt: skip
         outputs = ctx.run(program.layer, nest({**carry.params, **trained}), x)
         losses = cast(jax.Array, program.loss.per_example(outputs, y))  # [batch]
+        if mix is not None:
+            partner, share = mix
+            losses = share * losses + (1 - share) * program.loss.per_example(outputs, y[partner])
         if weight is None:
             total, summed = jnp.float32(program.batch), jnp.sum(losses)
         else:
             total, summed = jnp.sum(weight), jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
         taken = ctx.probes.taken if ctx.probes else {}
         mean = summed / (total if weight is None else jnp.where(total > 0, total, 1))
-        return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken)
+        return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken, ctx.kept)
 
-    (loss, (summed, total, state, taken)), (grads, felt) = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
-        trained, slots
-    )
+    (loss, (summed, total, state, taken, kept)), (grads, felt) = jax.value_and_grad(
+        objective, argnums=(0, 1), has_aux=True
+    )(trained, slots)
     rate = (
         numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
     )
@@ -147,7 +176,8 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     updates = _by_group(program, numbers, cast(Arrays, updates))
     params = {**carry.params, **cast(Arrays, optax.apply_updates(trained, updates))}
     bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(loss), carry.step, carry.bad)
-    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, bad)
+    carried = kept if program.streams else ()
+    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, bad, carried)
     if not measure:
         return new, None
     return new, Measured(
@@ -221,10 +251,20 @@ def run_chunk(program: Program, carry: Carry, data: Data, order, numbers, key, f
 
 @partial(jax.jit, static_argnames=("layer", "loss", "metric"))
 def evaluate_block(
-    layer: Layer, loss: Loss, metric: Metric | None, params: Arrays, state: Any, x: Any, y: Any, weight: Any
+    layer: Layer,
+    loss: Loss,
+    metric: Metric | None,
+    params: Arrays,
+    state: Any,
+    x: Any,
+    y: Any,
+    weight: Any,
+    carried: Any = None,
 ) -> Any:
-    """Additive sums over one block of rows: (loss, weight, the metric's sums). Rows of weight 0 do not count."""
-    outputs = Context(state=state).run(layer, nest(params), x)
+    """Additive sums over one block of rows: (loss, weight, the metric's sums), and what recurrent layers keep for the
+    next pieces of the same texts, if `carried` is given. Rows of weight 0 do not count."""
+    ctx = Context(state=state, carried=carried)
+    outputs = ctx.run(layer, nest(params), x)
     losses = cast(jax.Array, jnp.where(weight > 0, loss.per_example(outputs, y) * weight, 0))  # [rows]
     sums = () if metric is None else metric.update(metric.zeros(), loss.apply_link(outputs), y, weight)
-    return jnp.sum(losses), jnp.sum(weight), sums
+    return (jnp.sum(losses), jnp.sum(weight), sums), ctx.kept

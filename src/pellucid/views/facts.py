@@ -8,6 +8,8 @@ SUBJECTS = {
     "boosted trees": "boosted trees do",
     "majority": "always naming the most common class does",
     "mean": "always predicting the mean does",
+    "unigram": "counting single tokens does",
+    "bigram": "counting pairs of tokens does",
 }
 
 
@@ -45,14 +47,15 @@ def beaten_by(result: dict[str, Any]) -> str | None:
     own = None if part is None else score(result, part)
     if own is None or part == "train":
         return None
-    better = []
+    better, sign = [], -1 if result["metric"] == "loss" else 1
     for baseline in result.get("baselines") or []:
         value = number(baseline.get(part))
-        if baseline.get("metric") == result["metric"] and value is not None and value > own:
-            better.append((value, baseline["name"]))
+        if baseline.get("metric") == result["metric"] and value is not None and sign * value > sign * own:
+            better.append((sign * value, baseline["name"]))
     if not better:
         return None
     value, name = max(better)
+    value *= sign
     digits = next((d for d in (3, 4, 5) if f"{value:.{d}f}" != f"{own:.{d}f}"), 6)
     return f"{SUBJECTS.get(name, name + ' does')} better here: {value:.{digits}f} against {own:.{digits}f}"
 

@@ -21,6 +21,11 @@ def _summary(result: dict[str, Any], keep: str) -> list[RenderableType]:
     lines: list[RenderableType] = [scores(result), Text("")]
     if (beaten := facts.beaten_by(result)) is not None:
         lines.append(Text(beaten, style="yellow"))
+    details = result.get("details") or {}
+    if "perplexity" in details:
+        bits = details.get("bits_per_character")
+        said = f", {figure(bits)} bits per character" if bits is not None else ""
+        lines.append(Text(f"perplexity {figure(details['perplexity'])}{said} on the {details['part']} part"))
     lines.append(Text(facts.epochs_said(result, keep)))
     lines += [Text(line) for line in costs(result)]
     if result.get("range_test"):

@@ -15,6 +15,7 @@ from pellucid.views.names import named
 
 MOST_LINES = 50  # plain lines of a run with no more epochs than this; longer ones are thinned out to fewer
 LINES = 40
+SAMPLE_TOKENS = 64  # that a language model writes at the end of an epoch
 SMOOTHING = 0.7  # of the speed, over chunks
 
 
@@ -44,6 +45,20 @@ class TerminalProgress(Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+    def loading(self, done: int, total: int) -> None:
+        """Images are decoded: a bar that is taken away again."""
+        if not live(self.console):
+            return
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), Facts(), console=self.console, transient=True
+            )
+            self.task = self.bar.add_task("decoding images", total=total, said="")
+            self.bar.start()
+        self.bar.update(self.task, completed=done, said=f"{done:,} of {total:,}")
+        if done >= total:
+            self.close()
 
     # -- what the run tells -------------------------------------------------------------------------------------
 
@@ -76,8 +91,11 @@ class TerminalProgress(Callback):
 
     def epoch_ended(self, event: EpochEnded) -> None:
         self.last = event
-        if self.bar is None and (event.epoch % self.every == 0 or event.epoch == 1):
+        shown = event.epoch % self.every == 0 or event.epoch == 1
+        if self.bar is None and shown:
             self._line(event)
+        if shown and self.session is not None and self.session.prepared.targets.task == "language":
+            self.console.print(Text(f"  writes: {sample(self.session)}", style="dim"), soft_wrap=True)
 
     def finished(self, run: Run) -> None:
         self.close()
@@ -106,6 +124,20 @@ class TerminalProgress(Callback):
             if self.metric is not None:
                 said += f" {self.metric} {figure(event.validation.metric)}"
         self.console.print(said + (" *" if event.improved else ""), soft_wrap=True)
+
+
+def sample(session: Session) -> str:
+    """What a language model writes at present, on one line."""
+    from itertools import islice
+
+    from pellucid.network.generate import Writer, write
+    from pellucid.network.layer import nest
+
+    loop, encoder = session.loop, session.prepared.features.encoder
+    writer = Writer(session.network.layer, nest(loop.carry.params), loop.carry.state)
+    first = int(session.prepared.train.x[0, 0])
+    ids = islice(write(writer, [first], temperature=0.8, seed=session.settings.seed), SAMPLE_TOKENS)
+    return repr(encoder.tokenizer.decode(list(ids)))[1:-1]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,24 @@
+"""How a source is read where its examples are not simply rows of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.data.image_cache import Progress
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`text`: the one column that is read. `sequences`: the rows of a group are the steps of one example. `window`: so
+    many rows of a series are one. `task` "pairs": one column of text is to be written from another. `image_size`,
+    `skip_bad`, `progress`: of folders of images; `image_shape`: of the images that a network was trained on."""
+
+    text: str | None = None
+    sequences: bool = False
+    window: int | None = None
+    task: str | None = None
+    image_size: Any = None
+    skip_bad: bool = False
+    image_shape: tuple[int, ...] | None = None
+    progress: Progress | None = None

@@ -1,0 +1,64 @@
+"""Examples on the device: all of them at once, or, of a set larger than memory, those of one chunk after the other."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pellucid.data import Part
+from pellucid.network.rows import pad_rows
+from pellucid.train.step import Data, Program
+
+CHUNK_BYTES = 128 << 20  # of the examples of one chunk, where they are not all on the device
+
+
+class Feed:
+    """`chunk(order, first)` gives (data, order, skipped) for the chunk that begins at step `first` of an epoch: the
+    examples, the order in which they are taken, and how many of the epoch's rows come before.
+
+    While a chunk is computed, a thread reads the next one.
+    """
+
+    def __init__(self, program: Program, train: Part, steps: int):
+        self.program, self.train, self.steps = program, train, steps
+        self.next: tuple[tuple[int, int], Future] | None = None
+        if program.streamed:
+            row = int(np.prod(train.x.shape[1:])) * np.dtype(train.x.dtype).itemsize
+            self.steps = max(min(steps, CHUNK_BYTES // (row * program.batch)), 1)
+            self.reader = ThreadPoolExecutor(1, thread_name_prefix="pellucid-feed")
+        elif program.context:
+            ids = np.concatenate([train.x.reshape(-1), train.y[-1, -1:].astype(train.x.dtype)])
+            self.data = Data(jnp.asarray(ids), jnp.zeros(()), None)
+        else:
+            self.data = Data(*(None if a is None else jnp.asarray(a) for a in (train.x, train.y, train.weight)))
+        self.order: tuple[int, jax.Array] | None = None
+
+    def chunk(self, order: np.ndarray, first: int) -> tuple[Data, Any, int]:
+        if not self.program.streamed:
+            if self.order is None or self.order[0] != id(order):
+                self.order = id(order), jnp.asarray(order)
+                self._held = order  # so that its id stays its own
+            return self.data, self.order[1], 0
+        key = id(order), first
+        if self.next is not None and self.next[0] == key:
+            found = self.next[1].result()
+        else:
+            found = self._read(order, first)
+        self._held, after = order, first + self.steps
+        self.next = None
+        if after < self.program.steps_per_epoch:
+            self.next = (id(order), after), self.reader.submit(self._read, order, after)
+        return found, self._places, first * self.program.batch
+
+    @property
+    def _places(self) -> jax.Array:
+        return jnp.arange(self.steps * self.program.batch, dtype=jnp.int32)
+
+    def _read(self, order: np.ndarray, first: int) -> Data:
+        """The rows of one chunk, in their order; always as many, so that one compilation serves the last chunk too."""
+        batch = self.program.batch
+        rows, _ = pad_rows(order[first * batch : (first + self.steps) * batch], self.steps * batch)
+        weight = None if self.train.weight is None else jnp.asarray(self.train.weight[rows])
+        return Data(jnp.asarray(self.train.x[rows]), jnp.asarray(self.train.y[rows]), weight)
