@@ -188,3 +188,24 @@ def test_part_views_and_key():
     prepared = prepare(Dataset(TEXT, task="language"), context=16)
     assert np.shares_memory(prepared.train.x, prepared.train.y)
     assert jax.numpy.asarray(prepared.train.x).dtype == jnp.uint8
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.zeros((40, 20, 16, 3), np.uint8), "cnn"),
+        (np.zeros((40, 8, 8, 3), np.uint8), "mlp"),
+        (np.zeros((40, 28, 28), np.uint8), "mlp"),  # MNIST
+        (np.random.default_rng(0).normal(size=(40, 7, 2)), "gru"),
+        (np.random.default_rng(0).normal(size=(40, 7)), "mlp"),
+    ],
+)
+def test_the_network_that_suits_the_data_by_default(x, expected):
+    from pellucid.recipe import make
+    from pellucid.resolve import suggested
+
+    if x.dtype == np.uint8:
+        x[::2] = 9
+    prepared = prepare(Dataset(x, np.arange(40) % 2))
+    spec = suggested(make({}), prepared.features, prepared.targets).network.spec
+    assert (spec or "mlp") == expected

@@ -44,7 +44,8 @@ SMOOTHING = 0.05  # of the labels of a single column of classes, while training;
 DECAY = 3.0
 MOST_DECAY = 0.01  # of a weight in one update, for budgets so short that the rule would overshoot
 # where the multi-layer perceptron, the default, cannot read what arrives, or loses its order
-DEFAULT_NETWORKS = {"text": "lstm:256", "pairs": "seq2seq", "sequence": "gru"}
+DEFAULT_NETWORKS = {"text": "lstm:256", "pairs": "seq2seq", "sequence": "gru", "image": "cnn"}
+SMALL_IMAGE = 16  # below it, and for grey images of bytes on two axes, the perceptron is good enough and far faster
 LIVE = ("network", "loss", "metric", "optimizer")  # settings that may be objects without a written form
 
 
@@ -72,7 +73,10 @@ def suggested(recipe: Recipe, features: Features, targets: Targets) -> Recipe:
     """The recipe with a network that can read such data, and what that suggests, where the user said nothing."""
     network = recipe.network
     if network.spec is None and network.start is None:
-        spec = DEFAULT_NETWORKS.get("text" if targets.task == "language" else arriving(features, targets).kind)
+        kind = "text" if targets.task == "language" else arriving(features, targets).kind
+        plain = kind == "image" and min(features.shape[:2]) < SMALL_IMAGE
+        plain |= kind == "sequence" and features.dtype == "uint8"
+        spec = None if plain else DEFAULT_NETWORKS.get(kind)
         recipe = msgspec.structs.replace(recipe, network=msgspec.structs.replace(network, spec=spec))
     architecture = _architecture(recipe)
     if architecture is None:

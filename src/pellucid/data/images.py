@@ -131,7 +131,12 @@ def _notes(images: Decoded, paths: Sequence[str]) -> list[str]:
     if images.bad:
         first = "; ".join(f"{paths[place]} ({why})" for place, why in images.bad[:5])
         more = f"; and {len(images.bad) - 5} more" if len(images.bad) > 5 else ""
-        notes.append(f"{len(images.bad):,} images cannot be read and are left out: {first}{more}")
+        what = (
+            "1 image cannot be read and is"
+            if len(images.bad) == 1
+            else f"{len(images.bad):,} images cannot be read and are"
+        )
+        notes.append(f"{what} left out: {first}{more}")
     return notes
 
 
