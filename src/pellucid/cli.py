@@ -220,7 +220,11 @@ def explain(
     row: words.Row = 1,
     layer: words.LayerPath = None,
     unit: words.Unit = None,
+    place: words.Place = None,
+    step: words.Step = None,
+    head: words.Head = None,
     target: words.Target = None,
+    task: words.Task = None,
     network: words.NetworkOption = None,
     activation: words.Activation = None,
     loss: words.LossOption = None,
@@ -231,13 +235,30 @@ def explain(
 ) -> int:
     """Step through one example, forward and backward.
 
-    Every weighted sum, activation and gradient, as numbers and as the formula, checked against jax.grad."""
-    from pellucid.commands.explain import explain
+    Every weighted sum, activation and gradient, as numbers and as the formula, checked against jax.grad: dense layers,
+    convolutions (--place), recurrent layers through time (--step), attention (--head)."""
+    from pellucid.commands.explain import Shown, explain
 
-    words = {"target": target, "network": network, "activation": activation, "loss": loss, "seed": seed}
-    return explain(
-        source, row=row, layer=layer, unit=unit, words=words, learning_rate=learning_rate, trust=trust, as_json=json
-    )
+    shown = Shown(layer, unit, place, step, head)
+    words = {"target": target, "task": task, "network": network, "activation": activation, "loss": loss, "seed": seed}
+    return explain(source, row=row, shown=shown, words=words, learning_rate=learning_rate, trust=trust, as_json=json)
+
+
+@verb("export")
+def export(
+    run: words.RunArgument,
+    onnx: words.Onnx = False,
+    pytorch: words.PyTorch = False,
+    to: words.ExportFile = None,
+    device: words.Device = None,
+    json: words.Json = False,
+) -> None:
+    """Write a run's network for other software.
+
+    An ONNX file is read back and compared with the network on the run's own rows."""
+    from pellucid.commands.export import export
+
+    export(run, onnx=onnx, pytorch=pytorch, to=to, device=device, as_json=json)
 
 
 @verb("verify")

@@ -132,6 +132,15 @@ Subject = Annotated[
 Row = Annotated[int, _show("--row", metavar="N", help="Which row of the data, counted from 1; default 1.")]
 LayerPath = Annotated[str | None, _show("--layer", metavar="PATH", help="Show this layer alone, in full.")]
 Unit = Annotated[int | None, _show("--unit", metavar="N", help="Show this unit of each layer, counted from 1.")]
+Place = Annotated[
+    str | None, _show("--place", metavar="ROW,COLUMN", help="Show convolutions at this place; default: the strongest.")
+]
+Step = Annotated[
+    int | None, _show("--step", metavar="N", help="Show this step of a sequence, counted from 1; default: the last.")
+]
+Head = Annotated[
+    int | None, _show("--head", metavar="N", help="Show this head of attention, counted from 1; default: the surest.")
+]
 Prompt = Annotated[str | None, _show("--prompt", metavar="TEXT", help="What to go on from; default: a new line.")]
 Tokens = Annotated[int, _show("--length", metavar="N", help="How many tokens to write; default 500.")]
 Temperature = Annotated[
@@ -152,3 +161,8 @@ Source = Annotated[
     ),
 ]
 Rows = Annotated[str, typer.Argument(metavar="FILE", help="Rows to predict, with the columns that were trained on.")]
+Onnx = Annotated[bool, _show("--onnx", help='As ONNX, for onnxruntime; needs pip install "pellucid[onnx]".')]
+PyTorch = Annotated[bool, _show("--pytorch", help="The weights as a PyTorch state_dict, in a safetensors file.")]
+ExportFile = Annotated[
+    Path | None, _show("--to", metavar="FILE", help="Write there; default: network.onnx or pytorch.safetensors in RUN.")
+]

@@ -1,13 +1,16 @@
-"""Other people's software: `connect.sklearn` (estimators), `connect.jax` (Equinox, Flax and plain functions)."""
+"""Other people's software: `connect.sklearn` (estimators), `connect.jax` (Equinox, Flax and plain functions),
+`connect.torch` (PyTorch's weights), `connect.onnx` (files for onnxruntime)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pellucid.connect import jax as jax
+    from pellucid.connect import onnx as onnx
     from pellucid.connect import sklearn as sklearn
+    from pellucid.connect import torch as torch
 
-_PARTS = ("jax", "sklearn")
+_PARTS = ("jax", "onnx", "sklearn", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -82,7 +82,11 @@ class Graph:
         """The name of a value; a constant is written to the file."""
         if value.array is None:
             return value.name
-        key = (value.dtype.str, value.shape, value.array.tobytes()) if value.array.size <= 64 else id(value.array)
+        key = (
+            (value.hint, value.dtype.str, value.shape, value.array.tobytes())
+            if value.array.size <= 64
+            else id(value.array)
+        )
         if key not in self._kept:
             self._kept[key] = self.fresh(value.hint or "constant")
             self.constants[self._kept[key]] = value.array
@@ -165,7 +169,7 @@ class Graph:
         """The outputs of a jaxpr whose constants and inputs have these values."""
         found: dict[Any, Value] = dict(zip(jaxpr.constvars, [as_value(c) for c in consts], strict=True))
         found.update(zip(jaxpr.invars, inputs, strict=True))
-        read = lambda v: constant(np.asarray(v.val, v.aval.dtype)) if isinstance(v, core.Literal) else found[v]  # noqa: E731
+        read = lambda v: constant(np.asarray(v.val, _type(v))) if isinstance(v, core.Literal) else found[v]  # noqa: E731
         for equation in jaxpr.eqns:
             outputs = self._equation(equation, [read(v) for v in equation.invars])
             found.update(zip(equation.outvars, outputs, strict=True))
@@ -175,14 +179,22 @@ class Graph:
         inner = next((equation.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in equation.params), None)
         name = equation.primitive.name
         if inner is not None and name != "scan":
-            closed = hasattr(inner, "consts")
-            return self.run(inner.jaxpr if closed else inner, inner.consts if closed else (), inputs)
+            return self.run(*_opened(inner), inputs)
         if name != "broadcast_in_dim" and (values := _computed(equation, inputs)) is not None:
             return values
         if name not in RULES:
             raise Unsupported(f"the operation {name!r}")
         found = RULES[name](self, equation, *inputs)
         return found if isinstance(found, list) else [found]
+
+
+def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    """A jaxpr and its constants; JAX's newer ones have none within an equation."""
+    return (jaxpr.jaxpr, jaxpr.consts) if hasattr(jaxpr, "consts") else (jaxpr, ())
+
+
+def _type(variable: Any) -> Any:
+    return variable.aval.dtype
 
 
 def as_value(array: Any) -> Value:
@@ -245,7 +257,9 @@ def joined(*shapes: Shape) -> Shape:
     """The shape of an elementwise result; where a broadcast was put off there is a 1."""
     rank = max(map(len, shapes))
     filled = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    return tuple(next((n for n in lengths if not (isinstance(n, int) and n == 1)), 1) for lengths in zip(*filled, strict=True))
+    return tuple(
+        next((n for n in lengths if not (isinstance(n, int) and n == 1)), 1) for lengths in zip(*filled, strict=True)
+    )
 
 
 def _elementwise(op: str) -> Rule:
@@ -283,6 +297,12 @@ def _ne(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
         return graph.put("IsNaN", a, shape=a.shape, dtype=bool)
     same = graph.put("Equal", graph.wide(a), graph.wide(b), shape=joined(a.shape, b.shape), dtype=bool)
     return graph.put("Not", same, shape=same.shape, dtype=bool)
+
+
+@rule("rem")
+def _rem(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
+    a, b = graph.wide(a), graph.wide(b)
+    return graph.put("Mod", a, b, shape=joined(a.shape, b.shape), dtype=a.dtype, fmod=1)  # the sign of a, as in C
 
 
 @rule("is_finite")
@@ -495,7 +515,7 @@ def _gather(graph: Graph, equation: Any, x: Value, places: Value) -> Value:
 def _reduce(graph: Graph, equation: Any, x: Value) -> Value:
     (x,) = _wholes(graph, equation, graph.wide(x))
     kind, out = equation.primitive.name.removeprefix("reduce_"), equation.outvars[0].aval
-    op = {"and": "min", "or": "max"}.get(kind, kind).capitalize()
+    op = str({"and": "min", "or": "max"}.get(kind, kind)).capitalize()
     numbers = graph.cast(x, np.int32) if x.dtype == bool else x
     axes = graph.whole_numbers(equation.params["axes"])
     y = graph.put(f"Reduce{op}", numbers, axes, shape=out.shape, dtype=numbers.dtype, keepdims=0)
@@ -507,6 +527,7 @@ def _dot(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
     a, b = _wholes(graph, equation, a, b)
     (over_a, over_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
     out = equation.outvars[0].aval
+    a, b = graph.cast(a, out.dtype), graph.cast(b, out.dtype)
     last = (len(a.shape) - 1,)
     if not batch_a and tuple(over_a) == last and len(b.shape) <= 2 and len(over_b) == 1:
         b = graph.transpose(b, (1, 0)) if tuple(over_b) == (1,) else b
@@ -527,6 +548,7 @@ def _conv(graph: Graph, equation: Any, x: Value, w: Value) -> Value:
     """A convolution, or with input dilation its transpose: images to [batch, channels, ...], and back."""
     x, w = _wholes(graph, equation, x, w)
     told, out = equation.params, equation.outvars[0].aval
+    x, w = graph.cast(x, out.dtype), graph.cast(w, out.dtype)
     if told["batch_group_count"] != 1:
         raise Unsupported("a convolution in groups of the batch")
     numbers = told["dimension_numbers"]
@@ -540,7 +562,7 @@ def _conv(graph: Graph, equation: Any, x: Value, w: Value) -> Value:
         )
     else:
         y = _conv_back(graph, told, x, w, shape, out.dtype, before, after, same)
-    return graph.transpose(y, np.argsort(numbers.out_spec))
+    return graph.transpose(y, np.argsort(numbers.out_spec).tolist())
 
 
 def _conv_back(graph: Graph, told: Any, x: Value, w: Value, shape: Shape, dtype: Any, before, after, same) -> Value:
@@ -581,7 +603,12 @@ def _iota(graph: Graph, equation: Any) -> Value:
 @rule("scan")
 def _scan(graph: Graph, equation: Any, *inputs: Value) -> list[Value]:
     told = equation.params
-    closed, consts, carries = told["jaxpr"], told["num_consts"], told["num_carry"]
+    jaxpr, given = _opened(told["jaxpr"])
+    # constants, carries, parts -> carries, sequences; by rank, for JAX's own counts differ between versions
+    rank = lambda v: len(v.aval.shape)  # noqa: E731
+    sequences = sum(rank(o) > rank(i) for o, i in zip(equation.outvars, jaxpr.outvars, strict=True))
+    carries = len(jaxpr.outvars) - sequences
+    consts = sum(rank(o) == rank(i) for o, i in zip(equation.invars, jaxpr.invars, strict=True)) - carries
     wholes = [graph.wide(value) for value in _wholes(graph, equation, *inputs)]
     first, xs = wholes[consts : consts + carries], wholes[consts + carries :]
     if not xs:  # ONNX needs something to count by
@@ -589,22 +616,20 @@ def _scan(graph: Graph, equation: Any, *inputs: Value) -> list[Value]:
     body = Graph(graph)
     states = [Value(v.shape, v.dtype, graph.fresh("state")) for v in first]
     parts = [Value(v.shape[1:], v.dtype, graph.fresh("part")) for v in xs]
-    fed = [*wholes[:consts], *states, *parts][: len(closed.jaxpr.invars)]
-    outputs = body.run(closed.jaxpr, closed.consts, fed)
+    fed = [*wholes[:consts], *states, *parts][: len(jaxpr.invars)]
+    outputs = body.run(jaxpr, given, fed)
     ends = []
-    for value, v in zip(outputs, closed.jaxpr.outvars, strict=True):
+    for value, v in zip(outputs, jaxpr.outvars, strict=True):
         whole = body.whole(value, v.aval.shape)
         ends.append(body.put("Identity", whole, shape=v.aval.shape, dtype=whole.dtype))
     inner = helper.make_graph(
         body.nodes, graph.fresh("loop"), [described(v.name, v.shape, v.dtype) for v in (*states, *parts)],
         [described(v.name, v.shape, v.dtype) for v in ends],
     )  # fmt: skip
-    backwards, sequences = int(told["reverse"]), len(ends) - carries
+    backwards = int(told["reverse"])
     names = graph.emit(
         "Scan", *first, *xs, outputs=len(ends), body=inner, num_scan_inputs=len(xs),
         scan_input_directions=[backwards] * len(xs),
         **({"scan_output_directions": [backwards] * sequences} if sequences else {}),
     )  # fmt: skip
-    return [
-        Value(v.aval.shape, end.dtype, name) for name, end, v in zip(names, ends, equation.outvars, strict=True)
-    ]
+    return [Value(v.aval.shape, end.dtype, name) for name, end, v in zip(names, ends, equation.outvars, strict=True)]

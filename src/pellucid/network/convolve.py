@@ -9,7 +9,9 @@ at a time, so that the copies stay in the processor's cache. Going backward they
 less than fetching them from memory, and memory stays bounded. All is plain JAX, so every transformation works.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -228,7 +230,7 @@ def convolve_transposed(x: jax.Array, w: jax.Array, window: Window, image: Pair,
 def _in_parts(f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, w: jax.Array, copies: int) -> jax.Array:
     """f(x, w), on the CPU a few images at a time; copies: numbers that f lays out for one image on the way."""
     batch, most = x.shape[0], max(CACHED // max(copies * x.dtype.itemsize, 1), 1)
-    if batch <= most or not on_cpu():
+    if not on_cpu() or batch <= most:
         return f(x, w)
     size = _chunk(batch, most)
     again = jax.checkpoint(f, prevent_cse=False)  # a scan's body needs no barrier
@@ -238,8 +240,23 @@ def _in_parts(f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, w: j
     return y if whole == batch else jnp.concatenate([y, again(x[whole:], w)])
 
 
+_one_operation: ContextVar[bool] = ContextVar("one_operation", default=False)
+
+
+@contextmanager
+def one_operation() -> Iterator[None]:
+    """What is traced inside says a convolution as one operation, on the CPU too: for export to other formats."""
+    token = _one_operation.set(True)
+    try:
+        yield
+    finally:
+        _one_operation.reset(token)
+
+
 def on_cpu() -> bool:
     """Whether what is traced now is to run on a CPU, where a default device was not set to something else."""
+    if _one_operation.get():
+        return False
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     platform = device if isinstance(device, str) else getattr(device, "platform", None)
     return (platform or jax.default_backend()) == "cpu"

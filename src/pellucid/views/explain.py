@@ -6,38 +6,25 @@ network; `jax.grad` is asked in float64 as well, so that what differs is a mista
 
 import dataclasses
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+import pellucid.views.explain_attention
+import pellucid.views.explain_conv
+import pellucid.views.explain_recurrent
+import pellucid.views.explain_rules
+import pellucid.views.explain_seq2seq  # noqa: F401  (each registers its rules)
 from pellucid.errors import NetworkError
-from pellucid.views.explain_math import BENDS, LossWalk, loss_walk, softmax
+from pellucid.network.composite import walk as parts_of
+from pellucid.network.dense import Embed
+from pellucid.network.layer import flatten, join
+from pellucid.network.transformer import TiedEmbedding
+from pellucid.views.explain_math import LossWalk, loss_walk
+from pellucid.views.explain_stage import Array, Env, Stage, backward, every
 
-Array = np.ndarray
 AGREES = 1e-6  # largest difference from jax.grad, relative to the largest gradient
-
-
-@dataclass
-class Stage:
-    """One layer that the example passes: what arrives, what leaves, and the gradients of the loss by both."""
-
-    path: str
-    layer: Any
-    x: Array
-    y: Array
-    weights: dict[str, Array] = field(default_factory=dict)  # by name: w, b; mean, scale
-    dy: Array = field(default_factory=lambda: np.empty(0))
-    dx: Array = field(default_factory=lambda: np.empty(0))
-    gradients: dict[str, Array] = field(default_factory=dict)  # of the loss, by the weights w and b
-
-    @property
-    def kind(self) -> str:
-        return "dense" if "w" in self.weights else str(self.layer.name)
-
-    @property
-    def width(self) -> int:
-        return int(self.y.size)
 
 
 @dataclass
@@ -65,92 +52,67 @@ class Walk:
 
     @property
     def gradients(self) -> dict[str, Array]:
-        """By path, as `hidden1/w`."""
-        return {f"{s.path}/{name}": g for s in self.stages for name, g in s.gradients.items()}
+        """By path, as `hidden1/w`; a layer that is passed twice has one gradient, the sum of both."""
+        found: dict[str, Array] = {}
+        for stage in every(self.stages):
+            for name, g in stage.gradients.items():
+                path = join(stage.path, name)
+                found[path] = found[path] + g if path in found else g
+        return found
 
 
-def walk(network: Any, x: Array, y: Any, loss: Any, rate: float = 0.1) -> Walk:
+def walk(network: Any, x: Array, y: Any, loss: Any, rate: float = 0.1, step: int | None = None) -> Walk:
     """Walk the example x (encoded, without the batch axis) with its encoded target y through an initialised network.
 
+    step: whose loss alone is followed back through time, where every step has one; the last by default.
     Raises `NetworkError` for layers and losses that have no chain rule written here.
     """
     weights = _weights(network)
-    stages = forward(network.layer, np.asarray(x, np.float64), weights)
+    stages = forward(network.layer, x, weights)
     ending = loss_walk(loss, stages[-1].y, y)
+    if ending.steps:
+        _one_loss_through_time(stages, ending, step)
     backward(stages, ending.gradient)
     made = Walk(stages, ending, Check(0.0, 0.0, 0.0), rate, 0.0)
-    made.check = check(network, np.asarray(x, np.float64), y, loss, made.gradients)
+    made.check = check(network, x, y, loss, made.gradients)
     moved = {path: weights[path] - rate * g for path, g in made.gradients.items()}
-    again = forward(network.layer, np.asarray(x, np.float64), {**weights, **moved})
+    again = forward(network.layer, x, {**weights, **moved})
     made.after = loss_walk(loss, again[-1].y, y).value
     return made
 
 
 def _weights(network: Any) -> dict[str, Array]:
-    from pellucid.network.layer import flatten
-
     both = {**flatten(network.params or {}), **flatten(network.state or {})}
     return {path: np.asarray(value, np.float64) for path, value in both.items()}
 
 
+def _one_loss_through_time(stages: list[Stage], loss: LossWalk, step: int | None) -> None:
+    """With a loss at every step, dL/dh_t adds up what each step asks for; how far one step's own error reaches back is
+    seen only where the others are left out."""
+    real = [t for t, one in enumerate(loss.steps) if one is not None]
+    chosen = real[-1] if step not in real else step
+    alone = np.zeros_like(loss.gradient)
+    alone[chosen] = loss.gradient[chosen]
+    backward(stages, alone)
+    for stage in every(stages):
+        if "dh" in stage.kept:
+            stage.kept |= {"dh alone": stage.kept["dh"], "of step": chosen}
+
+
 def forward(layer: Any, x: Array, weights: dict[str, Array]) -> list[Stage]:
     """Every layer in order, with what arrived and what left."""
-    stages: list[Stage] = []
-    for path, part in leaves(layer):
-        own = {p.rpartition("/")[2]: v for p, v in weights.items() if p.rpartition("/")[0] == path}
-        stages.append(Stage(path, part, x, _apply(path, part, x, own), own))
-        x = stages[-1].y
-    if not stages or x.ndim != 1:
-        raise NetworkError("explain needs a network that ends in one row of outputs", got=f"shape {list(x.shape)}")
+    stages = Env(weights).run("", layer, _example(layer, x))
+    if not stages or stages[-1].y.ndim not in (1, 2):
+        got = f"shape {list(stages[-1].y.shape if stages else x.shape)}"
+        raise NetworkError("explain needs a network that ends in one row of outputs, or one for each step", got=got)
     return stages
 
 
-def leaves(layer: Any, path: str = "") -> list[tuple[str, Any]]:
-    """(path, layer) of everything inside a chain of layers."""
-    if layer.name == "sequential":
-        return [leaf for name, part in layer.layers for leaf in leaves(part, f"{path}/{name}" if path else name)]
-    return [(path or str(layer.name), layer)]
-
-
-def _apply(path: str, layer: Any, x: Array, own: dict[str, Array]) -> Array:
-    if layer.name == "input":
-        return (x - own["mean"]) / own["scale"]
-    if layer.name == "flatten":
-        return x.reshape(-1)
-    if layer.name == "dropout":
-        return x  # evaluation: nothing is dropped
-    if layer.name in ("dense", "output"):
-        if x.ndim != 1:
-            raise NetworkError("explain follows dense layers on single rows", where=path, got=f"shape {list(x.shape)}")
-        return x @ own["w"] + own.get("b", 0.0)
-    if layer.name == "softmax" and x.ndim == 1:
-        return softmax(x)
-    if layer.name in BENDS:
-        return BENDS[layer.name].f(layer, x)
-    known = ("input", "flatten", "dense", "output", "dropout", "softmax", *BENDS)
-    raise NetworkError(
-        f"explain cannot step through a layer {layer.name!r} yet", where=path,
-        expected=f"a chain of {', '.join(known)}",
-    )  # fmt: skip
-
-
-def backward(stages: list[Stage], gradient: Array) -> None:
-    """The chain rule, from the last layer to the first: dL/dy of each gives dL/dx and its weights' gradients."""
-    for stage in reversed(stages):
-        stage.dy = gradient
-        name, x = stage.layer.name, stage.x
-        if "w" in stage.weights:
-            stage.gradients = {"w": np.outer(x, gradient)}  # dL/dw[i, j] = x[i] · δ[j]
-            if "b" in stage.weights:
-                stage.gradients["b"] = gradient
-            gradient = stage.weights["w"] @ gradient  # dL/dx[i] = Σ_j w[i, j] · δ[j]
-        elif name == "softmax":
-            gradient = stage.y * (gradient - (gradient * stage.y).sum())
-        elif name in BENDS:
-            gradient = gradient * BENDS[name].df(stage.layer, x)
-        elif name == "input":
-            gradient = gradient / stage.weights["scale"]
-        stage.dx = gradient = gradient.reshape(x.shape)
+def _example(layer: Any, x: Array) -> Array:
+    """x as the walk has it: ids as they are, all else in float64."""
+    x = np.asarray(x)
+    looks_up = any(isinstance(part, Embed | TiedEmbedding) or hasattr(part, "embed") for _, part in parts_of(layer))
+    return x.astype(np.int64 if looks_up and x.dtype.kind in "iu" else np.float64)
 
 
 def check(network: Any, x: Array, y: Any, loss: Any, gradients: dict[str, Array]) -> Check:
@@ -158,7 +120,7 @@ def check(network: Any, x: Array, y: Any, loss: Any, gradients: dict[str, Array]
     import jax
     import jax.numpy as jnp
 
-    from pellucid.network.layer import Context, flatten
+    from pellucid.network.layer import Context
 
     with _float64(jax):
         wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tree)  # noqa: E731
@@ -167,7 +129,7 @@ def check(network: Any, x: Array, y: Any, loss: Any, gradients: dict[str, Array]
         target = jnp.asarray(target.astype(np.int32 if target.dtype.kind in "iu" else np.float64))[None]
 
         def objective(params: Any) -> Any:
-            outputs = Context(state=state).run(network.layer, params, jnp.asarray(x)[None])
+            outputs = Context(state=state).run(network.layer, params, jnp.asarray(_example(network.layer, x))[None])
             return loss.per_example(outputs, target)[0]
 
         value, found = jax.jit(jax.value_and_grad(objective))(params)
@@ -187,19 +149,26 @@ def to_json(made: Walk) -> dict[str, Any]:
     """All numbers, for `--json`."""
 
     def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
     def loss(one: LossWalk) -> dict[str, Any]:
-        out = {f.name: plain(getattr(one, f.name)) for f in dataclasses.fields(one) if f.name not in ("parts", "start")}
+        left = ("parts", "start", "steps")
+        out = {f.name: plain(getattr(one, f.name)) for f in dataclasses.fields(one) if f.name not in left}
         return {**out, "parts": [loss(part) for part in one.parts]} if one.parts else out
+
+    def inside(kept: dict[str, Any]) -> dict[str, Any]:
+        return {k: plain(v) for k, v in kept.items() if isinstance(v, np.ndarray | list | int)}
 
     stages = [
         {
-            "path": s.path, "kind": s.kind, "x": plain(s.x), "y": plain(s.y), "dx": plain(s.dx), "dy": plain(s.dy),
-            "weights": {k: plain(v) for k, v in s.weights.items()},
-            "gradients": {k: plain(v) for k, v in s.gradients.items()},
+            "path": s.path, "kind": s.kind, **{k: plain(getattr(s, k)) for k in ("x", "y", "dx", "dy")},
+            "inside": inside(s.kept), "weights": plain(s.weights), "gradients": plain(s.gradients),
         }
-        for s in made.stages
+        for s in every(made.stages)
     ]  # fmt: skip
     return {
         "stages": stages, "loss": loss(made.loss),

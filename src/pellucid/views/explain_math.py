@@ -33,8 +33,9 @@ def sigmoid(z: Array) -> Array:
 
 
 def softmax(z: Array) -> Array:
-    e = np.exp(z - z.max())
-    return e / e.sum()
+    """Over the last axis."""
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
 
 
 def softplus(z: Array) -> Array:
@@ -110,6 +111,7 @@ class LossWalk:
     slope: str
     parts: list["LossWalk"] = field(default_factory=list)  # of a joint loss
     start: int = 0
+    steps: list["LossWalk | None"] = field(default_factory=list)  # of a loss at every step; None: only fills up
 
 
 def loss_walk(loss: Any, o: Array, y: Any) -> LossWalk:
@@ -120,7 +122,29 @@ def loss_walk(loss: Any, o: Array, y: Any) -> LossWalk:
             f"explain does not know the loss {loss.name!r}", expected=f"one of {', '.join(sorted(WALKS))}",
             fix="train with one of these, or ask jax.grad itself",
         )  # fmt: skip
-    return walk(loss, o, np.asarray(y))
+    y = np.asarray(y)
+    return walk(loss, o, y) if o.ndim == 1 else _each_step(walk, loss, o, y)
+
+
+def _each_step(walk: Callable[[Any, Array, Array], LossWalk], loss: Any, o: Array, y: Array) -> LossWalk:
+    """A loss at every step, o [steps, k] and y [steps] class numbers: L is the mean over the real steps (y >= 0)."""
+    if loss.name != "cross_entropy" or y.shape != o.shape[:1] or y.dtype.kind not in "iu":
+        raise NetworkError(
+            "explain follows a loss at every step only where it is the cross-entropy of a class",
+            expected=f"cross_entropy and {len(o)} class numbers", got=f"{loss.name} and targets of shape {y.shape}",
+        )  # fmt: skip
+    steps = [walk(loss, row, at) if at >= 0 else None for row, at in zip(o, y, strict=True)]
+    real = [one for one in steps if one is not None]
+    n, none = max(len(real), 1), np.zeros(o.shape[1])
+
+    def stacked(name: str) -> Array:
+        return np.array([none if one is None else getattr(one, name) for one in steps])
+
+    return LossWalk(
+        loss.name, o, stacked("linked"), stacked("target"), sum(one.value for one in real) / n,
+        stacked("gradient") / n, real[0].link if real else "", f"L = 1/{n} Σ L_t over {n} steps, L_t = -Σ y · log p",
+        f"dL/do_t = (p - y) / {n}", steps=steps,
+    )  # fmt: skip
 
 
 def _aligned(o: Array, y: Array) -> Array:
