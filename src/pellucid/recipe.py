@@ -122,7 +122,8 @@ def make(settings: dict[str, Any]) -> Recipe:
 
 
 def override(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
-    """`recipe` with these flat words in place of its own. Epochs take the place of steps, and steps of epochs.
+    """`recipe` with these flat words in place of its own. Epochs take the place of steps, and steps of epochs; the
+    network seq2seq says that the task is pairs.
 
     >>> override(make({"source": "iris", "steps": 100}), {"epochs": 5}).train.steps is None
     True
@@ -135,7 +136,15 @@ def override(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
             data.get("train", {}).pop(other, None)
     for (section, name), value in placed.items():
         (data.setdefault(section, {}) if section else data)[name] = value
+    if _writes_from_pairs(placed.get(("network", "spec"))):
+        data.setdefault("data", {}).setdefault("task", "pairs")
     return from_dict(data)
+
+
+def _writes_from_pairs(spec: Any) -> bool:
+    """Whether a network is asked for that can do nothing else."""
+    name = spec.get("type") if isinstance(spec, dict) else str(spec).partition(":")[0]
+    return name == "seq2seq"
 
 
 def _place(key: str) -> tuple[str, str]:

@@ -171,7 +171,7 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
             expected="two rows for each class, or more",
             got=f"{len(data)} rows of {len(targets.classes)} classes",
             fix="is the target a text to be written? then say task='pairs'"
-            if isinstance(targets.classes[0], str) and is_texts(data.x)
+            if isinstance(targets.classes[0], str)
             else "is the target a number? then say task='regression'",
         )
     return classes
