@@ -209,3 +209,11 @@ def test_the_network_that_suits_the_data_by_default(x, expected):
     prepared = prepare(Dataset(x, np.arange(40) % 2))
     spec = suggested(make({}), prepared.features, prepared.targets).network.spec
     assert (spec or "mlp") == expected
+
+
+def test_a_network_that_writes_from_pairs_says_the_task():
+    from pellucid.recipe import make, override
+
+    assert make({"source": "p.tsv", "network": "seq2seq:8"}).data.task == "pairs"
+    assert override(make({"source": "p.tsv"}), {"network": {"type": "seq2seq"}}).data.task == "pairs"
+    assert make({"source": "p.tsv", "network": "gru"}).data.task is None
