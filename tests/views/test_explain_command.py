@@ -2,13 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from pellucid.commands.explain import Shown, check_shown
 from pellucid.data import load
+from pellucid.errors import SettingError
+from pellucid.network.composite import Sequential
+from pellucid.network.conv import Conv
+from pellucid.network.dense import Dense, Flatten
+from pellucid.views.explain import forward
 
 
 def pellucid(folder, *args, code=0):
@@ -56,19 +63,27 @@ def test_a_convolutional_network_and_a_filter_of_it(folder):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("shown", "said"),
     [
-        (["--layer", "conf1"], "did you mean 'conv1'?"),
-        (["--place", "3"], "a place is a row and a column"),
-        (["--place", "9,1"], "there is no such place"),
-        (["--head", "2"], "there is no head 2"),
-        (["--step", "3"], "a network with a layer that reads steps"),
-        (["--step", "0"], "steps are counted from 1"),
+        (Shown(layer="conf"), "did you mean 'conv'?"),
+        (Shown(place="3"), "a place is a row and a column"),
+        (Shown(place="9,1"), "there is no such place"),
+        (Shown(head=2), "there is no head 2"),
+        (Shown(step=3), "a network with a layer that reads steps"),
+        (Shown(step=0), "steps are counted from 1"),
     ],
 )
-def test_what_is_not_there_is_said(folder, args, said):
-    error = pellucid(folder, "explain", "cnn", *args, code=2)
-    assert said in error and "Traceback" not in error
+def test_what_is_not_there_is_said(shown, said):
+    layers = Sequential(("conv", Conv(2)), Flatten(), Dense(2))
+    x = np.ones((4, 4, 1), "float32")
+    stages = forward(layers, x, {"conv/w": np.ones((3, 3, 1, 2)), "conv/b": np.ones(2), "dense1/w": np.ones((32, 2))})
+    with pytest.raises(SettingError, match=re.escape(said)):
+        check_shown(stages, shown)
+
+
+def test_a_mistake_ends_with_a_word_and_no_traceback(folder):
+    error = pellucid(folder, "explain", "cnn", "--layer", "conf1", code=2)
+    assert "did you mean 'conv1'?" in error and "Traceback" not in error
 
 
 def test_recurrent_networks_on_rows_of_an_image(folder):

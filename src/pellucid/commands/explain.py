@@ -61,7 +61,7 @@ def explain(
 
     rate, step = 0.1 if learning_rate is None else learning_rate, None if shown.step is None else shown.step - 1
     made = walk(network, x, y, subject.loss, rate, step)
-    _check(made, shown)
+    check_shown(made.stages, shown)
     if as_json:
         from pellucid import files
 
@@ -90,12 +90,13 @@ def _example(subject: Subject, row: int) -> tuple[Any, Any]:
     return part.x[0], part.y[0]
 
 
-def _check(made: Any, shown: Shown) -> None:
+def check_shown(found: Any, shown: Shown) -> None:
     """What was asked for must be there, so that nobody reads another number for it."""
     from pellucid.errors import nearest
     from pellucid.views.explain_stage import every
 
-    stages = list(every(made.stages))
+    shown.check()
+    stages = list(every(found))
     paths = list(dict.fromkeys(path for s in stages for path in (*_above(s.path), s.title)))
     if shown.layer is not None and shown.layer not in paths:
         raise SettingError(

@@ -96,7 +96,7 @@ def _one_loss_through_time(stages: list[Stage], loss: LossWalk, step: int | None
     backward(stages, alone)
     for stage in every(stages):
         if "dh" in stage.kept:
-            stage.kept |= {"dh alone": stage.kept["dh"], "of step": chosen}
+            stage.kept |= {"dh alone": stage.kept["dh"], "dc alone": stage.kept["dc"], "of step": chosen}
 
 
 def forward(layer: Any, x: Array, weights: dict[str, Array]) -> list[Stage]:

@@ -82,10 +82,12 @@ class Cell(Rule):
         order = range(steps)[::-1] if layer.backwards else range(steps)
         dz, dr = np.zeros((steps, w["w"].shape[1])), np.zeros((steps, w["w"].shape[1]))
         dh, dc = np.zeros(layer.width) if layer.each_step else dy, np.zeros(layer.width)
-        through = np.zeros((steps, layer.width))
+        through, cells = np.zeros((steps, layer.width)), np.zeros((steps, layer.width))
         for t in reversed(order):
             dh = dh + dy[t] if layer.each_step else dh
             through[t] = dh
+            if kept[t] and layer.name == "lstm":  # the cell is felt by h and by the next cell
+                cells[t] = dc + dh * kept[t]["o"] * (1 - np.tanh(kept[t]["c"]) ** 2)
             if kept[t]:  # a step that only fills up leaves the state, and its gradient, as they were
                 dz[t], dr[t], straight, dc = cell_back(layer, kept[t], dh, dc)
                 dh = straight + dr[t] @ w["u"].T
@@ -93,7 +95,7 @@ class Cell(Rule):
         s.gradients = {"w": x.T @ dz, "u": before.T @ dr, "b": dz.sum(0)}
         if "v" in w:
             s.gradients["v"] = dr[:, 2 * layer.width :].sum(0)
-        s.kept |= {"dh": through, "dr": dr, "dfirst": dh}
+        s.kept |= {"dh": through, "dc": cells, "dr": dr, "dfirst": dh}
         return dz @ w["w"].T
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pellucid.views.explain_conv import Geometry, as_image, gather, kernel
+from pellucid.views.explain_conv import as_image, gather, kernel
 from pellucid.views.explain_stage import Stage
 from pellucid.views.explain_words import (
     TERMS,
@@ -44,12 +44,16 @@ def _window(stage: Stage, place: tuple[int, ...], filler: float = 0.0) -> Array:
     return gather(as_image(x), stage.kept["geometry"], filler)[at]
 
 
-def _ranges(g: Geometry, place: tuple[int, ...]) -> str:
+def _ranges(stage: Stage, place: tuple[int, ...]) -> str:
     """Which rows and columns, or steps, the window covers; those below 1 lie in the padding."""
+    g = stage.kept["geometry"]
     first = g.corner((0, *place) if len(place) == 1 else (place[0], place[1]))
     ends = [f + (k - 1) * d for f, k, d in zip(first, g.size, g.dilation, strict=True)]
     said = [f"{a + 1} to {b + 1}" for a, b in zip(first, ends, strict=True)]
-    return f"steps {said[1]}" if len(place) == 1 else f"rows {said[0]}, columns {said[1]}"
+    image = as_image(stage.x).shape
+    outside = any(a < 0 or b >= n for a, b, n in zip(first, ends, image, strict=False))
+    beyond = "; what lies outside is 0" if outside else ""
+    return (f"steps {said[1]}" if len(place) == 1 else f"rows {said[0]}, columns {said[1]}") + beyond
 
 
 def _settings(stage: Stage) -> str:
@@ -75,7 +79,7 @@ def conv_forward(stage: Stage, wish: Wish, raw: Array | None = None) -> Iterator
     channel = int(order[0])
     strongest = "" if wish.unit is not None and wish.place is not None else ", the strongest response"
     where = ", ".join(str(p + 1) for p in place)
-    yield from wrapped(f"filter {unit + 1} at place ({where}){strongest}: {_ranges(stage.kept['geometry'], place)}")
+    yield from wrapped(f"filter {unit + 1} at place ({where}){strongest}: {_ranges(stage, place)}")
     if max(w.shape[:2]) <= MOST:
         of = f" (channel {first + channel + 1})" if stage.x.shape[-1] > 1 else ""
         grids = [grid(f"x{of}", seen[..., channel]), grid("w", w[..., channel])]

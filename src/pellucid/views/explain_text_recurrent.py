@@ -113,6 +113,9 @@ def recurrent_backward(stage: Stage, wish: Wish) -> Iterator[Line]:
         way = [t for t in way if t <= stage.kept["of step"]] if not stage.layer.backwards else way
     yield from _list(way, sizes)
     yield from wrapped(verdict(sizes[way]), 4, 0)
+    if stage.kind == "lstm":  # h is one way back, and the cell the other
+        cells = np.sqrt((stage.kept["dc alone" if alone else "dc"] ** 2).sum(-1))[way]
+        yield from wrapped(f"dL/dc of the cell, {num(cells[0])} to {num(cells[-1])}: {verdict(cells)}", 4, 0)
     parts = {t: _share(stage, t) for t in order}
     if any(parts.values()):
         most = max(parts, key=lambda t: parts[t])
