@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import NetworkError
+from pellucid.network.architecture import Arriving
 from pellucid.network.composite import Sequential
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import Network
 from pellucid.network.recurrent import GRU, LSTM, RNN, Bidirectional
+from pellucid.network.sequence_models import LSTMArchitecture
 from pellucid.network.trace import carried_over, trace
 
 KINDS = (RNN, LSTM, GRU)
@@ -116,6 +118,9 @@ def test_initial_weights_are_orthogonal_gate_by_gate_and_the_forget_bias_is_one(
     for gate in np.split(np.asarray(params["u"]), 4, axis=1):
         np.testing.assert_allclose(gate.T @ gate, np.eye(4), atol=1e-5)
     assert params["b"].tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    layer = LSTMArchitecture.parse("lstm:2,forget_bias=4").build(Arriving((5, 3))).layers[1][1]
+    params, _ = Network(layer).init(jax.random.key(0), jnp.zeros((1, 5, 3)))
+    assert params["b"].tolist() == [0.0] * 2 + [4.0] * 2 + [0.0] * 4
 
 
 def test_what_is_no_sequence_is_told():

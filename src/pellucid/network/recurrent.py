@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
 from pellucid.network.activations import Activation, Tanh
-from pellucid.network.initial import Blocks, GlorotUniform, Initializer, Ones, Orthogonal, Zeros
+from pellucid.network.initial import Blocks, Constant, GlorotUniform, Initializer, Orthogonal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer
 
 State = tuple[jax.Array, ...]  # h [batch, width] first, then what else a cell keeps
@@ -195,8 +195,10 @@ class LSTM(Recurrent):
         i, f, o = sigmoid(x_t·w + h_{t-1}·u + b)   input, forget and output gate;   g = tanh(...)   what is proposed
         c_t = f * c_{t-1} + i * g                  h_t = o * tanh(c_t)
 
-    The columns of w, u and b are i, f, g, o, as in PyTorch. The forget gate's bias begins at 1, so that the cell keeps
-    what it holds until it learns to let go (Gers et al. 2000; Jozefowicz et al. 2015). Hochreiter & Schmidhuber 1997.
+    The columns of w, u and b are i, f, g, o, as in PyTorch. The forget gate's bias begins at `forget_bias`, so that the
+    cell keeps what it holds until it learns to let go (Gers et al. 2000; Jozefowicz et al. 2015): the share
+    sigmoid(forget_bias) a step, so ln T keeps it for about T steps (Tallec & Ollivier 2018). Hochreiter & Schmidhuber
+    1997.
     x: [batch, steps, n] -> y: [batch, steps, width], or the last state [batch, width] without `each_step`.
 
     >>> layer = LSTM(3, each_step=False)
@@ -212,9 +214,10 @@ class LSTM(Recurrent):
     backwards: bool = False
     initial: Initializer = GlorotUniform()
     recurrent_initial: Initializer = Orthogonal()
+    forget_bias: float = 1.0
 
     def _bias(self):
-        return Blocks((Zeros(), Ones(), Zeros(), Zeros()))
+        return Blocks((Zeros(), Constant(self.forget_bias), Zeros(), Zeros()))
 
     def bend(self, z, r, state):
         i, f, g, o = jnp.split(z + r, 4, axis=-1)

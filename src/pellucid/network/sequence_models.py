@@ -102,6 +102,8 @@ class RNNArchitecture(RecurrentArchitecture):
 class LSTMArchitecture(RecurrentArchitecture):
     """Long short-term memory (Hochreiter & Schmidhuber 1997). See `LSTM` for what a step does.
 
+    forget_bias: of the forget gates at the beginning; the logarithm of the steps that are to be bridged.
+
     >>> text = Arriving((64,), "int32", vocabulary=65, each_step=True)
     >>> [name for name, _ in LSTMArchitecture.parse("lstm:256,256").build(text).layers]
     ['embed', 'lstm1', 'lstm2', 'output']
@@ -111,9 +113,10 @@ class LSTMArchitecture(RecurrentArchitecture):
     dropout: float = 0.0
     bidirectional: bool = False
     embed: int = 64
+    forget_bias: float = 1.0
 
     def part(self, width, each_step):
-        return LSTM(width, each_step)
+        return LSTM(width, each_step, forget_bias=self.forget_bias)
 
 
 @register("gru")
