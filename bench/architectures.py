@@ -13,16 +13,12 @@ a C++ compiler).
     transformer    nanoGPT's CPU recipe: 4 layers, 4 heads, width 128, 64 tokens of 65, batch 12
 """
 
-import argparse
-import json
 import math
-import platform
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
+from rounds import alternate, answer, arguments, told
 
 STEPS = {"cnn28": 40, "cnn32": 30, "rnn128": 60, "lstm128": 40, "gru128": 40, "lstm512": 8, "transformer": 30}
 CONTENDERS = ("pellucid", "torch", "torch-compile")
@@ -172,23 +168,16 @@ def transformer(t, layers: int = 4, heads: int = 4, width: int = 128, context: i
 
 def one(contender: str, row: str) -> dict:
     found = pellucid(row) if contender == "pellucid" else torch(row, compiled=contender == "torch-compile")
-    from pellucid.outcome import peak_memory
-
-    return {**found, "peak_memory_bytes": peak_memory()}
+    return {**found, "steps": STEPS[row]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", choices=STEPS, action="append")
-    parser.add_argument("--contender", choices=CONTENDERS, action="append")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = arguments(__doc__, STEPS, CONTENDERS)
     if args.child:
-        print(json.dumps(one(args.contender[0], args.row[0])))
+        answer(one, args)
         return
     contenders = args.contender or CONTENDERS
-    print(f"Python {platform.python_version()}, {platform.machine()}; median of {args.rounds} rounds, alternating\n")
+    print(told(args.rounds) + "\n")
     print("| row | " + " | ".join(contenders) + " | PyTorch's best / Pellucid | peak memory |")
     print("|---" * (len(contenders) + 3) + "|")
     for row in args.row or STEPS:
@@ -196,18 +185,8 @@ def main() -> None:
 
 
 def compare(row: str, contenders, rounds: int) -> str:
-    times: dict[str, list[float]] = {c: [] for c in contenders}
-    memory = dict.fromkeys(contenders, 0)
-    for _ in range(rounds):
-        for contender in contenders:
-            command = [sys.executable, __file__, "--child", "--row", row, "--contender", contender]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(f"{contender} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-                continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            times[contender].append(statistics.median(found["seconds"]) / STEPS[row] * 1e3)
-            memory[contender] = max(memory[contender], found["peak_memory_bytes"])
+    seconds, memory, steps = alternate(__file__, row, contenders, rounds)
+    times = {contender: [t / steps * 1e3 for t in found] for contender, found in seconds.items()}  # ms a step
     shown = [
         f"{statistics.median(t):.1f} ms ({min(t):.1f}-{max(t):.1f})" if (t := times[c]) else "-" for c in contenders
     ]

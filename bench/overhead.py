@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from speed import ROWS, data
 
-from pellucid.data import Features, Part
+from pellucid.data import Dataset, Features, Part, Targets
 from pellucid.network.adapt import adapt, standardise
 from pellucid.network.architectures import mlp
 from pellucid.network.network import Network
@@ -28,10 +28,10 @@ from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
 
 
-def network(row: str, x: np.ndarray) -> Network:
+def network(row: str, x: np.ndarray, y: np.ndarray) -> Network:
     features, _ = Features.fit(x, np.arange(len(x)))
     net = mlp(ROWS[row][0])
-    net = net.replace(layer=adapt(net.layer, features, 10), features=features)
+    net = net.replace(layer=adapt(net.layer, features, Targets.fit(Dataset(x, y))), features=features)
     net = net.initialised(jax.random.key(0), net.example())
     return net.replace(state=standardise(net.layer, net.state or {}, features))
 
@@ -97,7 +97,7 @@ def main() -> None:
     args = parser.parse_args()
     x, y = data(ROWS[args.row][3])
     x, y = x[: len(x) // 64 // 128 * 64 * 128], y[: len(y) // 64 // 128 * 64 * 128].astype(np.int32)
-    net = network(args.row, x)
+    net = network(args.row, x, y)
     contenders = {
         "fit, no signals": Fit(args.row, net, x, y, signals=False),
         "fit, with signals": Fit(args.row, net, x, y, signals=True),

@@ -9,17 +9,13 @@ counted. Evaluation is left out for all. Needs the `bench` extra. Data: MNIST in
 otherwise random bytes of the same shape (the time of a step does not depend on the values).
 """
 
-import argparse
 import itertools
-import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from rounds import alternate, answer, arguments, told
 
 ROWS = {  # widths, optimizer, batch, rows of the set, epochs counted
     "mlp": ((128,), "adam", 64, 60_000, 2),
@@ -43,7 +39,7 @@ def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
 def pellucid(row: str, signals: bool) -> dict:
     import jax
 
-    from pellucid.data import Features, Part
+    from pellucid.data import Dataset, Features, Part, Targets
     from pellucid.network.adapt import adapt, standardise
     from pellucid.network.architectures import mlp
     from pellucid.train.loop import ChunkEnded, Loop, Settings
@@ -56,7 +52,7 @@ def pellucid(row: str, signals: bool) -> dict:
     x, y = data(rows)
     features, _ = Features.fit(x, np.arange(len(x)))
     network = mlp(widths)
-    network = network.replace(layer=adapt(network.layer, features, 10), features=features)
+    network = network.replace(layer=adapt(network.layer, features, Targets.fit(Dataset(x, y))), features=features)
     network = network.initialised(jax.random.key(0), network.example())
     network.state = standardise(network.layer, network.state, features)
     steps = -(-rows // batch)
@@ -122,45 +118,22 @@ def torch(row: str, fused: bool) -> dict:
 
 def one(contender: str, row: str) -> dict:
     if contender.startswith("pellucid"):
-        found = pellucid(row, signals=contender == "pellucid")
-    else:
-        found = torch(row, fused=contender == "torch-fused")
-    from pellucid.outcome import peak_memory
-
-    return {**found, "peak_memory_bytes": peak_memory()}
+        return pellucid(row, signals=contender == "pellucid")
+    return torch(row, fused=contender == "torch-fused")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", choices=ROWS, action="append")
-    parser.add_argument("--contender", choices=CONTENDERS, action="append")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = arguments(__doc__, ROWS, CONTENDERS)
     if args.child:
-        print(json.dumps(one(args.contender[0], args.row[0])))
+        answer(one, args)
         return
-    contenders = args.contender or CONTENDERS
-    print(f"Python {platform.python_version()}, {platform.machine()}; median of {args.rounds} rounds, alternating")
+    print(told(args.rounds))
     for row in args.row or ROWS:
-        compare(row, contenders, args.rounds)
+        compare(row, args.contender or CONTENDERS, args.rounds)
 
 
 def compare(row: str, contenders, rounds: int) -> None:
-    times: dict[str, list[float]] = {c: [] for c in contenders}
-    memory: dict[str, int] = dict.fromkeys(contenders, 0)
-    steps = 1
-    for _ in range(rounds):
-        for contender in contenders:
-            command = [sys.executable, __file__, "--child", "--row", row, "--contender", contender]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(f"{contender} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-                continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            times[contender].append(statistics.median(found["seconds"]))
-            memory[contender] = max(memory[contender], found["peak_memory_bytes"])
-            steps = found["steps"]
+    times, memory, steps = alternate(__file__, row, contenders, rounds)
     widths, optimizer, batch, _, _ = ROWS[row]
     print(f"\n784-{'-'.join(map(str, widths))}-10, {optimizer}, batch {batch}")
     base = statistics.median(times["pellucid"]) if times.get("pellucid") else None
