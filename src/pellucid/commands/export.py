@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.commands import options
-from pellucid.errors import DataError, PellucidError, SettingError
+from pellucid.errors import PellucidError, SettingError
 from pellucid.rundir import RunDir
 
 PYTORCH = "pytorch.safetensors"
@@ -85,27 +85,17 @@ def signature(one: tuple[str, str, tuple[int | str, ...]]) -> dict[str, Any]:
 def rows_of(place: RunDir, network: Any) -> tuple[Any, str]:
     """Some rows of the run's own data as the network takes them in, and where they come from; None without data."""
     from pellucid import recipe as recipes
-    from pellucid.data import load, prepare
+    from pellucid.connect.onnx import CHECKED
 
     recipe = recipes.read(place.recipe)
     if recipe.data.source is None or network.features is None or network.targets is None:
         return None, "made up: the run was given its data in Python"
     try:
-        data = load(recipe.data.source, **recipe.data.loading())
-        prepared = prepare(
-            data, seed=recipe.train.seed, features=network.features, targets=network.targets,
-            **recipe.data.preparing(),
-        )  # fmt: skip
+        part, name, _ = options.own_rows(recipe, network)
     except (PellucidError, OSError) as error:
         problem = error.problem if isinstance(error, PellucidError) else str(error)
         return None, f"made up: the run's data cannot be read ({problem})"
-    for name in ("test", "validation", "train"):
-        part = getattr(prepared, name)
-        if part is not None and len(part):
-            from pellucid.connect.onnx import CHECKED
-
-            return part.x[slice(0, CHECKED)], f"the run's {name} part"
-    raise DataError("the run has no rows", where=recipe.data.source)
+    return part.x[slice(0, CHECKED)], f"the run's {name} part"
 
 
 def told(facts: dict[str, Any]) -> str:

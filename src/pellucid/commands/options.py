@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import SettingError
+from pellucid.errors import DataError, SettingError
 from pellucid.rundir import RunDir
 
 
@@ -151,3 +151,19 @@ def refuse_code(recipe: Any, trusted: bool, where: object) -> None:
             "the recipe runs the code of a Python file", where=where, got=spec,
             fix="read that file; if you trust it, add --trust",
         )  # fmt: skip
+
+
+def own_rows(recipe: Any, network: Any) -> tuple[Any, str, Any]:
+    """(part, its name, all parts) of a run's own data as its network takes them in: the test part, where it has one."""
+    from pellucid.data import load, prepare
+
+    d = recipe.data
+    prepared = prepare(
+        load(d.source, **d.loading()), seed=recipe.train.seed, features=network.features, targets=network.targets,
+        **d.preparing(),
+    )  # fmt: skip
+    for name in ("test", "validation", "train"):
+        part = getattr(prepared, name)
+        if part is not None and len(part):
+            return part, name, prepared
+    raise DataError("the run has no rows to score", where=d.source)

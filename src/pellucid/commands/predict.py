@@ -138,7 +138,7 @@ def evaluation(place: Any, file: str | None) -> dict[str, Any]:
 
 
 def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[str]]:
-    from pellucid.data import encode, load, prepare
+    from pellucid.data import encode, load
 
     d = recipe.data
     if file is not None:
@@ -154,16 +154,9 @@ def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[s
         return encode(data, network.features, network.targets, file, said.append), "file", [*data.notes, *said]
     if d.source is None:
         raise DataError("the run was given its data in Python", where="recipe.toml", fix="name a FILE to score it on")
-    data = load(d.source, **d.loading())
-    prepared = prepare(
-        data, seed=recipe.train.seed, features=network.features, targets=network.targets, **d.preparing()
-    )
+    part, name, prepared = options.own_rows(recipe, network)
     changed = [] if prepared.fingerprint == d.fingerprint else ["the data have changed since the run was made"]
-    for name in ("test", "validation", "train"):
-        part = getattr(prepared, name)
-        if part is not None and len(part):
-            return part, name, changed
-    raise DataError("the run has no rows to score", where=d.source)
+    return part, name, changed
 
 
 def _is_table(file: str) -> bool:

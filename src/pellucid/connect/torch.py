@@ -73,14 +73,13 @@ class Part:
     layer: Any
     pairs: tuple[Pair, ...]
     kept: tuple[str, ...]  # arrays that PyTorch has no place for: under our names, in our layouts
+    twin: bool = False  # it is one half of a Bidirectional
+    end: str | None = None  # of the names of recurrent weights: l0, l0_reverse
 
     @property
     def prefix(self) -> str:
         """Its name in PyTorch, where both directions are one module."""
-        return (self.path.rpartition("/")[0] if self.end == "l0_reverse" or self.twin else self.path).replace("/", ".")
-
-    twin: bool = False  # it is the forward half of a Bidirectional
-    end: str | None = None  # of the names of recurrent weights: l0, l0_reverse
+        return (self.path.rpartition("/")[0] if self.twin else self.path).replace("/", ".")
 
 
 def state_dict(network: Network, x: Any = None) -> Arrays:
@@ -203,7 +202,7 @@ def parts(network: Network, x: Any = None) -> list[Part]:
         if name == "flatten" and (len(shape) == 4 or (len(shape) == 3 and convolved)):
             places = np.arange(int(np.prod(shape[1:]))).reshape(shape[1:])
             order = np.moveaxis(places, -1, 0).ravel()
-        if path in declared and path not in found:
+        if path in declared:
             above = by_path.get(path.rpartition("/")[0])
             twin = above is not None and above.name == "bidirectional"
             end = "l0_reverse" if twin and path.rpartition("/")[2] == "backward" else "l0"

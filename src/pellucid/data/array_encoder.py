@@ -59,9 +59,7 @@ class ArrayEncoder:
         if x.ndim != 2 or x.dtype.kind != "f":
             padded = x.dtype.kind == "f" and x.ndim == 3 and bool(np.isnan(x[:, -1]).any())
             if padded:
-                _refuse_gaps(
-                    _real_steps(x, "x"), "x", "sequences may end in steps of NaN alone, and hold no other gaps"
-                )
+                _check_padded(x, "x")
                 return cls(shape, dtype, padded=True), [_padding_note(x)]
             if x.dtype.kind == "f":
                 _refuse_gaps(x, "x", "images and other arrays with gaps cannot be imputed")
@@ -103,9 +101,7 @@ class ArrayEncoder:
         if self.dtype == "uint8":
             return _as_uint8(x, where)
         if self.padded:
-            _refuse_gaps(
-                _real_steps(x, where), where, "sequences may end in steps of NaN alone, and hold no other gaps"
-            )
+            _check_padded(x, where)
             return x.astype(np.float32)
         if x.dtype.kind != "f" and not self.offset:
             return x.astype(np.float32)
@@ -149,6 +145,10 @@ class ArrayEncoder:
     def from_json(cls, data: dict[str, Any]) -> ArrayEncoder:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
         return cls(**fields)
+
+
+def _check_padded(x: np.ndarray, where: str) -> None:
+    _refuse_gaps(_real_steps(x, where), where, "sequences may end in steps of NaN alone, and hold no other gaps")
 
 
 def _real_steps(x: np.ndarray, where: str) -> np.ndarray:
