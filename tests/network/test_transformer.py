@@ -16,6 +16,7 @@ from pellucid.network.generate import Writer
 from pellucid.network.layer import Context
 from pellucid.network.network import Network
 from pellucid.network.transformer import TransformerArchitecture, transformer
+from pellucid.train.optimizers import Optimizer
 
 rng = np.random.default_rng(0)
 
@@ -95,7 +96,11 @@ def test_what_comes_later_changes_nothing_before(positions):
 
 @pytest.mark.parametrize(
     "wish",
-    [{}, {"positions": "sinusoidal", "order": "post"}, {"positions": "rotary", "norm": "rms", "tied": False}],
+    [
+        {"positions": "learned"},
+        {"positions": "sinusoidal", "order": "post"},
+        {"positions": "rotary", "norm": "rms", "tied": False},
+    ],
     ids=str,
 )
 def test_token_by_token_equals_at_once(wish):
@@ -119,7 +124,9 @@ def test_rotary_scores_depend_on_the_distance_alone():
 
 
 def test_tied_weights_are_one_array_and_the_recipe_of_nanogpt_has_its_size():
-    net = Network(built(transformer().layer, Arriving((64,), "uint8", vocabulary=65, each_step=True)))
+    net = Network(
+        built(transformer(positions="learned").layer, Arriving((64,), "uint8", vocabulary=65, each_step=True))
+    )
     from pellucid.data import Dataset, prepare
     from pellucid.network.adapt import adapt
     from pellucid.network.trace import trace
@@ -141,6 +148,11 @@ def test_the_residual_stream_keeps_its_size_at_the_start():
     assert float(abs(y).max()) < 1
 
 
+@pytest.mark.parametrize(("width", "rate"), [(64, 0.002), (128, 0.002), (512, 0.001)])
+def test_wider_blocks_are_given_a_smaller_step(width, rate):
+    assert Optimizer.of(TransformerArchitecture(width=width).suggests()["optimizer"]).learning_rate == rate
+
+
 def test_dropout_of_the_weights_needs_training_and_a_key():
     x, layer = jnp.ones((1, 6, 4)), Attention(2, dropout=0.5)
     params, _ = Network(layer).init(jax.random.key(0), x)
@@ -153,7 +165,7 @@ def test_dropout_of_the_weights_needs_training_and_a_key():
 def test_what_does_not_fit_is_told():
     with pytest.raises(NetworkError, match="a multiple of 4"):
         Network(Attention(4)).init(jax.random.key(0), jnp.zeros((1, 3, 6)))
-    net, params = language()
+    net, params = language(positions="learned")
     with pytest.raises(NetworkError, match="at most 8 steps"):
         net.apply(params, {}, jnp.zeros((1, 9), jnp.int32))
     x = jnp.zeros((1, 3, 4))
@@ -162,5 +174,8 @@ def test_what_does_not_fit_is_told():
         Context(carried={}).run(Attention(2), both_ways, x)
     with pytest.raises(SettingError, match="a multiple of heads"):
         TransformerArchitecture(heads=3)
+    with pytest.raises(SettingError, match="a multiple of 4, for rotary positions turn pairs"):
+        TransformerArchitecture(heads=2, width=6)
+    assert TransformerArchitecture(heads=2, width=6, positions="learned").width == 6
     with pytest.raises(NetworkError, match="cannot read these data"):
         TransformerArchitecture().build(Arriving((8, 8, 1), "uint8"))

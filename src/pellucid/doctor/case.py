@@ -1,0 +1,150 @@
+"""What the doctor knows of a run: its record, and nothing else. Plain numbers, whoever wrote them.
+
+Every question to a record goes through a `Case`, which answers with NumPy arrays and with "not known" (empty arrays,
+None, NaN) where a log does not tell: so a truncated record, one without validation, one of another tool's, or one with
+steps out of order is read as far as it goes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pellucid.signals.record import Record
+
+BENDS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "softmax")
+WEIGHTY = ("dense", "output", "conv", "conv_transpose", "rnn", "lstm", "gru", "embed")
+RECURRENT = ("rnn", "lstm", "gru")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One value at each of some steps, in order. values: [n], or [n, layers]."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def finite(self) -> "Series":
+        """Without what is not finite; of one value a step only."""
+        good = np.isfinite(self.values)
+        return Series(self.steps[good], self.values[good])
+
+
+class Case:
+    """A run, as its record tells it."""
+
+    def __init__(self, record: Record):
+        self.record = record
+
+    # -- what it was told -----------------------------------------------------------------------------------------
+
+    def told(self, key: str, default: Any = None) -> Any:
+        """A value of the header's setup."""
+        return self.record.setup.get(key, default)
+
+    @property
+    def trivial(self) -> float | None:
+        """The loss of the best constant answer, where it is known."""
+        value = self.told("trivial_loss")
+        return None if value is None else float(value)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """The kind of each layer, "" where it is not known."""
+        given = list(self.record.kinds)
+        return given + [""] * (len(self.record.layers) - len(given))
+
+    def layers(self, *kinds: str) -> list[int]:
+        """The places of the layers of these kinds, in forward order."""
+        return [i for i, kind in enumerate(self.kinds) if kind in kinds]
+
+    # -- what happened --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def last_step(self) -> int:
+        lines = (*self.record.steps, *self.record.chunks, *self.record.epochs)
+        return max((int(line.get("step", 0)) for line in lines), default=0)
+
+    def losses(self, part: str) -> Series:
+        """Loss of a part at each epoch's end: "validation", "sample" (the training set, scored), "train" (the mean
+        while learning)."""
+        return self.scores(part, "loss")
+
+    def scores(self, part: str, name: str) -> Series:
+        found = {
+            int(line.get("step", line.get("epoch", 0))): _number(line[part][name])
+            for line in self.record.epochs
+            if isinstance(line.get(part), dict) and name in line[part]
+        }
+        return _series(found)
+
+    @cached_property
+    def training(self) -> Series:
+        """The training loss, epoch by epoch: scored where it was, else the mean while learning."""
+        scored = self.losses("sample")
+        return scored if len(scored) else self.losses("train")
+
+    @cached_property
+    def validation(self) -> Series:
+        return self.losses("validation")
+
+    @cached_property
+    def batch_losses(self) -> Series:
+        """The loss of single batches, at the measured steps."""
+        return _series({int(line["step"]): _number(line["loss"]) for line in self.record.steps if "loss" in line})
+
+    def signal(self, group: str, name: str) -> Series:
+        """One statistic of every layer (`activation`, `gradient`) or weight (`weight`) at the measured steps,
+        [n, layers]."""
+        width = len(self.record.weights if group == "weight" else self.record.layers)
+        return _wide(self.record.steps, lambda line: line.get(group, {}).get(name), width)
+
+    def units(self, name: str) -> Series:
+        """ "dead", "saturated" or "rank" of every layer, after each pass, [n, layers]."""
+        return _wide(self.record.units, lambda line: line.get(name), len(self.record.layers))
+
+    def chunk_loss(self, name: str) -> Series:
+        """ "mean", "std", "min", "max" or "turns" of the losses of each chunk's steps."""
+        found = {
+            int(line["step"]): _number(line["loss"][name])
+            for line in self.record.chunks
+            if isinstance(line.get("loss"), dict) and name in line["loss"]
+        }
+        return _series(found)
+
+    @cached_property
+    def update_ratios(self) -> Series:
+        """How far an update moves each weight, beside its own size: rms(update) / rms(weight), [n, weights]."""
+        update, weight = self.signal("weight", "update"), self.signal("weight", "rms")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Series(update.steps, np.where(weight.values > 0, update.values / weight.values, np.nan))
+
+
+def _number(value: Any) -> float:
+    """Numbers may be written as "nan", "inf" and "-inf"."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _series(found: dict[int, float]) -> Series:
+    """In the order of steps, the last value where a step comes twice."""
+    steps = sorted(found)
+    return Series(np.array(steps, np.int64), np.array([found[s] for s in steps], np.float64))
+
+
+def _wide(lines: list[dict[str, Any]], pick: Any, width: int) -> Series:
+    found: dict[int, list[float]] = {}
+    for line in lines:
+        values = pick(line)
+        if isinstance(values, list) and len(values) == width and "step" in line:
+            found[int(line["step"])] = [_number(v) for v in values]
+    steps = sorted(found)
+    values = np.array([found[s] for s in steps], np.float64).reshape(len(steps), width)
+    return Series(np.array(steps, np.int64), values)
