@@ -16,7 +16,7 @@ ROWS = [
     {"train"},
     {"doctor"},
     {"recipe", "rundir", "machine"},
-    {"resolve", "outcome"},
+    {"resolve", "outcome", "trivial"},
     {"fit"},
     {"verify", "folds"},
     {"views", "connect", "commands", "cli", "__main__"},

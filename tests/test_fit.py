@@ -101,7 +101,7 @@ def test_recorded_signals_are_those_of_the_step_by_hand():
         return jnp.square(out - keep.part.y).mean()
 
     value, grads = jax.value_and_grad(loss)(keep.params)
-    line = lines[0]
+    line = next(line for line in lines if line["kind"] == "step")
     assert line["loss"] == pytest.approx(float(value), rel=1e-4)
     flat = flatten(grads)
     for found, (path, gradient) in zip(line["weight"]["gradient"], flat.items(), strict=True):

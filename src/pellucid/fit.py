@@ -31,6 +31,7 @@ from pellucid.train import checkpoint
 from pellucid.train.evaluate import link_of
 from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
+from pellucid.trivial import trivial_loss
 
 CHECKPOINT_SECONDS = 10.0
 # writes a run's page and gives its path; the package's __init__ sets it, for what draws pages lies above this file
@@ -281,7 +282,7 @@ class Session:
             self._close()
 
     def _open(self, place: RunDir, resumed: bool) -> None:
-        header = {"layers": list(self.loop.program.watched), "weights": list(self.loop.carry.params)}
+        header = self._header()
         kept = checkpoint.read(place.checkpoint) if resumed else None
         if kept is None:
             recipes.write(self.recipe, place.recipe)
@@ -294,6 +295,26 @@ class Session:
         self.seconds, self.history = plain["seconds"], plain["history"]
         self.writer = RecordWriter(place.record, offset=plain["record"])
         self.clock = RecordWriter(place.clock, offset=plain["clock"])
+
+    def _header(self) -> dict[str, Any]:
+        """What the record says before its first line: the layers, and what the doctor has to know of the run."""
+        loop, targets, settings = self.loop, self.prepared.targets, self.settings
+        loss = settings.loss.scored()
+        outputs = loop.width
+        setup = {
+            "task": targets.task, "loss": loss.name, "link": str(loss.link), "outputs": outputs,
+            "classes": len(targets.classes) or None, "optimizer": settings.optimizer.name,
+            "learning_rate": loop.numbers.get("learning_rate"), "schedule": settings.schedule.name,
+            "weight_decay": loop.numbers.get("weight_decay"), "batch": loop.program.batch, "rows": loop.program.rows,
+            "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
+            "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
+            "metric": outcome.metric_name(settings.metric), "frozen": list(settings.frozen),
+            "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
+        }  # fmt: skip
+        return {
+            "layers": list(loop.kinds), "weights": list(loop.carry.params), "kinds": list(loop.kinds.values()),
+            "setup": files.finite({key: value for key, value in setup.items() if value is not None}),
+        }  # fmt: skip
 
     def _loop(self, interruptions: Interruptions) -> None:
         saved = last = time.perf_counter()
@@ -321,7 +342,7 @@ class Session:
             return [callback.chunk_ended(event) for callback in self.callbacks]
         line = epoch_line(event, outcome.metric_name(self.settings.metric))
         self.history.append(line)
-        self._record([{"kind": "epoch", **files.finite(line)}])
+        self._record([*event.measured, {"kind": "epoch", **files.finite(line)}])
         if self.clock is not None:
             self.clock.append({"kind": "epoch", **clock})
         for log in (self.writer, self.clock):
@@ -421,8 +442,7 @@ def _tensors(network: Network) -> bytes:
 
 
 def _diverged(loop: Loop, run: Run) -> Diverged:
-    step = int(loop.carry.bad)
-    at = f"step {step}" if step >= 0 else f"epoch {loop.epoch}, on validation"
+    at = f"step {loop.bad}" if loop.bad is not None else f"epoch {loop.epoch}, on validation"
     rate = loop.numbers.get("learning_rate")
     error = Diverged(
         "training diverged: the loss is not finite", where=at + (f", learning rate {rate:g}" if rate else ""),
