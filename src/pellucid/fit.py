@@ -19,14 +19,16 @@ import msgspec
 from pellucid import files, outcome, resolve
 from pellucid import recipe as recipes
 from pellucid.data import Dataset, Prepared, baselines, load, prepare
+from pellucid.doctor.finding import Finding
 from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
+from pellucid.examine import Examination
 from pellucid.machine import Interruptions, compile_seconds, set_up
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, Lock, RunDir, find_runs, new_run, read_json
-from pellucid.signals.record import RecordWriter
+from pellucid.signals.record import RecordWriter, read_lines
 from pellucid.train import checkpoint
 from pellucid.train.evaluate import link_of
 from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
@@ -48,6 +50,8 @@ class Callback:
     def chunk_ended(self, event: ChunkEnded) -> str | None: ...
 
     def epoch_ended(self, event: EpochEnded) -> str | None: ...
+
+    def found(self, finding: Finding) -> None: ...
 
     def finished(self, run: "Run") -> None: ...
 
@@ -204,6 +208,7 @@ class Session:
             recipe = msgspec.structs.replace(recipe, train=found)
             settings, _ = resolve.settings_of(recipe, live, self.prepared.targets, rows)
         self.settings: Settings = settings
+        self.of_network = resolve.of_network(recipe, live.get("network"), self.network)
         recipe = resolve.written(recipe, settings, self.network, self.prepared.fingerprint, rows)
         source = self.dataset.source.removeprefix("builtin:")
         if source and Path(source).exists():
@@ -266,8 +271,11 @@ class Session:
         self.place, self.began = place, time.perf_counter()
         self.loop = Loop(self.network, self.prepared.train, self.prepared.validation, self.settings)
         self.writer = self.clock = None
+        self.examination = Examination(silence=self.recipe.train.silence)
+        header = self._header()
+        self.examination.add({"kind": "header", **header})
         if place is not None:
-            self._open(place, resumed)
+            self._open(place, resumed, header)
         compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), self.recipe.train.baselines)
         for callback in self.callbacks:
             callback.started(self)
@@ -281,8 +289,7 @@ class Session:
         finally:
             self._close()
 
-    def _open(self, place: RunDir, resumed: bool) -> None:
-        header = self._header()
+    def _open(self, place: RunDir, resumed: bool, header: dict[str, Any]) -> None:
         kept = checkpoint.read(place.checkpoint) if resumed else None
         if kept is None:
             recipes.write(self.recipe, place.recipe)
@@ -294,6 +301,8 @@ class Session:
         self.loop.restore(arrays, plain["loop"])
         self.seconds, self.history = plain["seconds"], plain["history"]
         self.writer = RecordWriter(place.record, offset=plain["record"])
+        for line in read_lines(place.record):
+            self.examination.add(line)
         self.clock = RecordWriter(place.clock, offset=plain["clock"])
 
     def _header(self) -> dict[str, Any]:
@@ -309,7 +318,8 @@ class Session:
             "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
             "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
             "metric": outcome.metric_name(settings.metric), "frozen": list(settings.frozen),
-            "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
+            "trivial_loss": trivial_loss(loss, self.prepared.train, outputs), "keep": settings.keep, "recipe": True,
+            "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
         }  # fmt: skip
         return {
             "layers": list(loop.kinds), "weights": list(loop.carry.params), "kinds": list(loop.kinds.values()),
@@ -350,11 +360,16 @@ class Session:
                 log.flush()
         if event.improved and self.place is not None:
             files.write_bytes(self.place.weights, _tensors(self.loop.result()))
+        if event.measured and not self.loop.finished and self.recipe.train.doctor != "off":
+            for finding in self.examination.look():
+                for callback in self.callbacks:
+                    callback.found(finding)
         return [callback.epoch_ended(event) for callback in self.callbacks]
 
     def _record(self, lines: list[dict[str, Any]]) -> None:
-        if self.writer is not None:
-            for line in lines:
+        for line in lines:
+            self.examination.add(line)
+            if self.writer is not None:
                 self.writer.append(line)
 
     def _save(self) -> None:
@@ -386,17 +401,29 @@ class Session:
             outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
         )
         result = self._result(scored, compare.result(), trained)
-        run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history)
+        findings = [f.to_json() for f in self._conclude(result)]
+        result["findings"] = [{k: f[k] for k in ("problem", "severity", "layer", "step", "summary")} for f in findings]
+        run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history, findings)
         if place is not None:
             if reached:
                 files.write_bytes(place.weights, _tensors(network))
-            files.write_json(place.findings, run.findings)
+            files.write_json(place.findings, files.finite(run.findings))
             files.write_json(place.result, result)
         for callback in self.callbacks:
             callback.finished(run)
         if loop.stopped == "diverged":
             raise _diverged(loop, run)
         return run
+
+    def _conclude(self, result: dict[str, Any]) -> list[Finding]:
+        """What is wrong, seen from the end. That the doctor itself fails is no reason to lose the run."""
+        if self.recipe.train.doctor == "off":
+            return []
+        try:
+            return self.examination.conclude(result)
+        except Exception as error:
+            warnings.warn(f"the doctor failed: {type(error).__name__}: {error}", PellucidWarning, stacklevel=2)
+            return []
 
     def _result(self, scored: dict[str, Any], compared: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         loop, targets = self.loop, self.prepared.targets
@@ -433,6 +460,13 @@ def epoch_line(event: EpochEnded, metric: str) -> dict[str, Any]:
         "validation": event.validation.to_json(metric) if event.validation else None,
         "learning_rate": event.learning_rate, "improved": event.improved,
     }  # fmt: skip
+
+
+def _spec_of(optimizer: Any) -> Any:
+    try:
+        return optimizer.to_json()
+    except SettingError:  # a Python object
+        return None
 
 
 def _tensors(network: Network) -> bytes:

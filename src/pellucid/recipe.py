@@ -93,6 +93,8 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     plain: bool = False
     signals: bool = True
     baselines: bool = True
+    doctor: Literal["off", "hint", "full"] = "full"
+    silence: list[str] = []
 
 
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

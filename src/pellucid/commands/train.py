@@ -151,6 +151,10 @@ def _show(run: Any, as_json: bool) -> None:
     from pellucid.views.summary import show_summary
 
     show_summary(out(), run.result, str(report) if report else None, run.recipe.train.keep or "best")
+    if (how := run.recipe.train.doctor) != "off":
+        from pellucid.views.findings import findings
+
+        out().print(findings(run.findings, how))
 
 
 def _folds(recipe: Any, given: dict[str, Any]) -> int:

@@ -106,6 +106,15 @@ Patience = Annotated[
     int | None, _learn("--patience", metavar="N", help="Epochs without a better validation score before it ends.")
 ]
 Plain = Annotated[bool, _learn("--plain", help="As in textbooks: constant rate, no decay, the last epoch is kept.")]
+Doctor = Annotated[
+    str | None,
+    _learn(
+        "--doctor", metavar="off|hint|full",
+        help="What the doctor says: nothing, the evidence and a question, or everything (the default).",
+    ),
+]  # fmt: skip
+Silence = Annotated[list[str] | None, _learn("--silence", metavar="PROBLEM", help="Do not name this; repeatable.")]
+Notes = Annotated[bool, _show("--notes", help="Also what is worth knowing and does no harm.")]
 Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any other key of a recipe; repeatable.")]
 Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]
 Out = Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")]
