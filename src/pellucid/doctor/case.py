@@ -131,6 +131,12 @@ class Case:
             return Series(update.steps, np.where(weight.values > 0, update.values / weight.values, np.nan))
 
 
+def median(values: np.ndarray) -> float:
+    """Of what is finite; NaN where nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
 def _number(value: Any) -> float:
     """Numbers may be written as "nan", "inf" and "-inf"."""
     try:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import Case, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -24,7 +24,7 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
         with np.errstate(all="ignore"):
             pulled = float(decay) * float(rate) * weight.values / update.values
         late = pulled[len(pulled) // 2 :]
-        share = float(np.nanmedian(late[np.isfinite(late)])) if np.isfinite(late).any() else math.nan
+        share = median(late)
     shrunk = _shrunk(case)
     total = float(decay or 0) * float(rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
     if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and total > 10)):

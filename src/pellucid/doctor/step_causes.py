@@ -3,7 +3,7 @@
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import BENDS, Case
+from pellucid.doctor.case import BENDS, Case, median
 from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -21,8 +21,7 @@ def wrong_update(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     rising, ratios = of(found, "rising_loss"), case.update_ratios
     if not rising or of(found, "huge_steps") or not len(ratios):
         return []
-    with np.errstate(all="ignore"):
-        first = float(np.nanmedian(np.where(np.isfinite(ratios.values[:4]), ratios.values[:4], np.nan)))
+    first = median(ratios.values[:4])
     if not first < 0.03 or not (state.blown or state.nonfinite is not None):
         return []
     numbers = rising[0].numbers

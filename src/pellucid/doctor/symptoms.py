@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.doctor.case import RECURRENT, WEIGHTY, Case, Series
+from pellucid.doctor.case import RECURRENT, WEIGHTY, Case, Series, median
 
 RELUS = ("relu",)
 SQUASHES = ("sigmoid", "tanh", "rnn")
@@ -118,7 +118,8 @@ def gradient_growth(case: Case) -> list[Symptom]:
         first = float(np.median(norm[:2]))
         if first > 0 and norm.max() > 1e3 * first:
             at = int(np.argmax(norm > 1e3 * first))
-            out.append(Symptom("gradient_burst", case.record.weights[int(np.nanargmax(gradient.values[at]))],
+            at_weight = int(np.argmax(np.nan_to_num(gradient.values[at])))
+            out.append(Symptom("gradient_burst", case.record.weights[at_weight],
                                int(gradient.steps[at]), {"times": float(norm.max() / first)}))  # fmt: skip
     return out
 
@@ -298,7 +299,7 @@ def swinging_loss(case: Case) -> list[Symptom]:
         return []
     late = slice(len(turns) // 2, None)
     with np.errstate(all="ignore"):
-        swing = float(np.nanmedian(std.values[late] / np.abs(mean.values[late])))
+        swing = median(std.values[late] / np.abs(mean.values[late]))
     if float(np.median(turns.values[late])) > 0.9 and swing > 0.2:
         return [Symptom("swinging_loss", None, int(turns.steps[late][0]), {"swing": swing})]
     return []
