@@ -300,6 +300,18 @@ def test_colour_images_have_a_mean_for_each_channel(dtype):
     assert Features.fit(images[..., :1])[0].per == "all"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_sequences_have_a_mean_and_a_scale_for_each_feature(dtype):
+    x = (np.random.default_rng(0).normal(size=(20, 7, 3)) * [1, 40, 1000] + [0, 500, -9000]).astype(dtype)
+    f, _ = Features.fit(x, np.arange(15))
+    assert (f.per, f.dtype) == ("channel", "float32")
+    flat = x[:15].astype(np.float64).reshape(-1, 3)
+    np.testing.assert_allclose(f.mean, flat.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(f.scale, flat.std(0), rtol=1e-6)
+    grey, _ = Features.fit(np.zeros((4, 7, 3), np.uint8) + np.arange(3, dtype=np.uint8))
+    assert (grey.per, grey.mean.shape) == ("all", ())
+
+
 def test_no_standardisation_on_request():
     f, _ = Features.fit(np.arange(6.0).reshape(3, 2), standardize=False)
     assert (f.mean.tolist(), f.scale.tolist()) == ([0, 0], [1, 1])

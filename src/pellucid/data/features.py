@@ -82,8 +82,7 @@ class Features:
             plain = ~np.array(encoder.standardised, dtype=bool)
         else:
             encoder, notes = ArrayEncoder.fit(x, rows, names)
-            per = "channel" if encoder.padded else _per(x)
-            made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, per, np.empty(0), np.empty(0))
+            made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, _per(x), np.empty(0), np.empty(0))
             plain = np.array(encoder.plain, dtype=bool)
         mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
         if made.per == "feature":
@@ -198,9 +197,12 @@ def _silent(message: str) -> None:
 
 
 def _per(x: np.ndarray) -> str:
-    """Images share one mean (or one for each channel); columns of measurements have each its own."""
+    """Images share one mean (or one for each channel); columns of measurements have each its own, and so have the
+    features [n, steps, d] of sequences: what has three axes and is no bytes, which are grey images."""
     if x.ndim == 2:
         return "all" if x.dtype == np.uint8 and x.shape[1] >= 64 else "feature"
+    if x.ndim == 3 and x.dtype != np.uint8:
+        return "channel"
     return "channel" if x.ndim == 4 and x.shape[-1] > 1 else "all"
 
 
