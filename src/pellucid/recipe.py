@@ -45,6 +45,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     context: int | None = None
     sequences: bool = False
     window: int | None = None
+    each_step: bool = False
     image_size: int | tuple[int, int] | None = None
     skip_bad: bool = False
     fingerprint: str | None = None
@@ -53,7 +54,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """What `data.load` is told beside the source."""
         names = (
             "target", "task", "group", "time", "weight", "validation", "test", "text", "sequences", "window",
-            "image_size", "skip_bad",
+            "each_step", "image_size", "skip_bad",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -67,6 +67,7 @@ Sequences = Annotated[
 Window = Annotated[
     int | None, _data("--window", metavar="N", help="Foretell the target of a row from the N rows before it.")
 ]
+EachStep = Annotated[bool, _data("--each-step", help="Of --sequences: each step has a target of its own.")]
 ImageSize = Annotated[
     str | None, _data("--image-size", metavar="N", help="Bring images to N x N, or HEIGHTxWIDTH: 32x48.")
 ]

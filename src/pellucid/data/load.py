@@ -41,6 +41,7 @@ def load(
     text: str | None = None,
     sequences: bool = False,
     window: int | None = None,
+    each_step: bool = False,
     image_size: int | tuple[int, int] | list[int] | None = None,
     skip_bad: bool = False,
     image_shape: tuple[int, ...] | None = None,
@@ -56,7 +57,8 @@ def load(
 
     A text file, or a folder of them, is for a language model. `text` names the column of a table that is read as text;
     `task="pairs"` takes a table of two columns of text, the second to be written from the first. With `sequences` the
-    rows of a `group` are the steps of one example, in order of `time`; with `window` so many rows of one long series
+    rows of a `group` are the steps of one example, in order of `time` (with `each_step` each of them has a target of
+    its own, otherwise the last one known is the sequence's); with `window` so many rows of one long series
     are, and the target of the row behind them is to be foretold.
 
     A folder of class folders holds images; `image_size` (one number, or height and width) is what they are brought to,
@@ -71,7 +73,7 @@ def load(
     ('a',)
     """
     columns = {"group": group, "time": time, "weight": weight}
-    reading = Reading(text, sequences, window, task, image_size, skip_bad, image_shape, progress)
+    reading = Reading(text, sequences, window, each_step, task, image_size, skip_bad, image_shape, progress)
     data = _load(source, target, columns, reading)
     _check_reading(data, reading)
     if task is not None:
@@ -98,6 +100,7 @@ def _check_reading(data: Dataset, reading: Reading) -> None:
     windowed = reading.window is not None
     for name, given, fine in (
         ("text", reading.text, named), ("sequences", reading.sequences, cut), ("window", windowed, cut),
+        ("each_step", reading.each_step, cut),
     ):  # fmt: skip
         if given and not fine:
             raise SettingError(
