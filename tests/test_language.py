@@ -1,5 +1,6 @@
 """Language models and pairs, from text to text: training, resuming, scores, and what is written."""
 
+import json
 import math
 import signal
 
@@ -182,6 +183,36 @@ def test_pairs_are_learned_and_written(attention, tmp_path):
     assert np.mean([s[::-1] == t for s, t in zip(sources, said, strict=True)]) == pytest.approx(
         run.result["test"]["exact_match"]
     )
+
+
+def test_predict_writes_a_target_for_each_line_of_a_text(tmp_path, capsys):
+    from pellucid.cli import main
+
+    words = [f"{a}{b}" for a in "abcde" for b in "vwxyz"]
+    (tmp_path / "pairs.txt").write_text("".join(f"{w}\t{w[::-1]}\n" for w in words))
+    (tmp_path / "new.txt").write_text("av\nbw\ncx\n")
+    said = []
+    for args in (
+        [
+            "train",
+            tmp_path / "pairs.txt",
+            "--network",
+            "seq2seq:8",
+            "--epochs",
+            1,
+            "--out",
+            tmp_path / "run",
+            "--quiet",
+        ],
+        ["predict", tmp_path / "run", tmp_path / "new.txt", "--json"],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main([str(arg) for arg in args])
+        assert left.value.code == 0
+        said.append(capsys.readouterr().out)
+    written = json.loads(said[1])
+    assert written["rows"] == 3
+    assert written["prediction"] == pc.Network.load(tmp_path / "run").predict(["av", "bw", "cx"]).tolist()
 
 
 def test_part_views_and_key():

@@ -151,14 +151,13 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
         raise DataError("the file is empty", where=path, expected="data", got="0 bytes")
     if is_image(path.name) and target is False:
         return unlabelled(path, reading.image_shape)
+    if reading.task == "pairs" and (is_text_file(path) or suffix in TABLES[:3]):
+        from pellucid.data.pairs import load_pairs
+
+        if (found := load_pairs(path, name, target, reading.text)) is not None:
+            return _with_columns(found, columns)
     if is_text_file(path):
         return _from_text([read_text(path)], name, path, target, columns)
-    if suffix in TABLES[:3] and reading.task == "pairs" and reading.text is None and _headed(target):
-        from pellucid.data.pairs import read_pairs
-
-        sources, written, (source, goal), notes = read_pairs(path)
-        data = Dataset(sources, written, name, str(path), feature_names=(source,), target=(goal,), notes=tuple(notes))
-        return _with_columns(data, columns)
     if suffix in TABLES:
         from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
@@ -182,14 +181,6 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
         got=f"the suffix {suffix!r}" if suffix else "no suffix",
         fix="export the sheet as CSV" if suffix in (".xls", ".xlsx", ".ods") else "rename or convert it",
     )
-
-
-def _headed(target: Any) -> bool:
-    """Whether the target of pairs is one that a file without column names may have, too."""
-    from pellucid.data.pairs import HEADERS
-
-    names = target if isinstance(target, list | tuple) else [target]
-    return target is None or (target is not False and {str(name).lower() for name in names} <= HEADERS)
 
 
 def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:

@@ -178,9 +178,9 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
             where=f"{data.source or data.name}, {targets.columns[0].name!r}",
             expected="two rows for each class, or more",
             got=f"{len(data)} rows of {len(targets.classes)} classes",
-            fix="is the target a text to be written? then say task='pairs'"
+            fix="is the target a text to be written? then say task='pairs' (--task pairs)"
             if isinstance(targets.classes[0], str)
-            else "is the target a number? then say task='regression'",
+            else "is the target a number? then say task='regression' (--task regression)",
         )
     return classes
 
