@@ -152,6 +152,19 @@ def resume(
 
     data, live: what the recipe could not hold (data given in memory, functions), as they were given to `fit`.
     """
+    more: dict[str, Any] = {"callbacks": callbacks, "checkpoint_seconds": checkpoint_seconds}
+    return _reported(resume_run(path, data=data, live=live, **more))
+
+
+def resume_run(
+    path: str | Path,
+    *,
+    data: Any = None,
+    live: dict[str, Any] | None = None,
+    callbacks: Iterable[Callback] = (),
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Run:
+    """`resume`, which leaves the page to who called it, as `run_recipe` does."""
     set_up()
     place = RunDir(path).require()
     recipe = recipes.read(place.recipe)
@@ -174,7 +187,7 @@ def resume(
                 expected=f"fingerprint {recipe.data.fingerprint}", got=session.prepared.fingerprint,
                 fix="bring the old file back, or start a new run",
             )  # fmt: skip
-        return _reported(session.train(place, resumed=True))
+        return session.train(place, resumed=True)
 
 
 class Session:

@@ -18,10 +18,9 @@ def predict(run: Path, file: str, *, out: Path | None, probabilities: bool, devi
     options.check_device(device)
     network = Network.load(place.path)
     shape = network.features.shape if network.features is not None and network.features.dtype == "uint8" else None
-    pairs = network.features is not None and network.targets is not None and network.targets.task == "pairs"
-    words: dict[str, Any] = (
-        {"task": "pairs", "text": getattr(network.features.encoder, "column", None)} if pairs else {}
-    )
+    words: dict[str, Any] = {}
+    if network.targets is not None and network.targets.task == "pairs":
+        words = {"task": "pairs", "text": getattr(getattr(network.features, "encoder", None), "column", None)}
     data = load(file, target=False, image_shape=shape, **words)
     files_of = {} if data.names is None else {"file": list(data.names)}
     if network.targets is not None and network.targets.steps:
