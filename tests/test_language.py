@@ -161,6 +161,35 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bytes(tmp_path):
     assert "".join(loaded.generate("the ", 30)) == "".join(whole.network.generate("the ", 30))
 
 
+def test_the_split_that_is_asked_for_is_that_of_a_text_too():
+    """(0.7, 0.15, 0.15) is the default of tables, and can be said of a text, whose default is another."""
+    data = Dataset(TEXT, task="language")
+    usual, asked = prepare(data, context=8), prepare(data, context=8, split=(0.7, 0.15, 0.15))
+    decode = asked.features.encoder.tokenizer.decode
+    n = len(TEXT)
+    for part, (a, b) in zip(("train", "validation", "test"), ((0, 0.7), (0.7, 0.85), (0.85, 1)), strict=True):
+        found = "".join(decode(row) for row in getattr(asked, part).x)
+        assert found == TEXT[round(a * n) : round(b * n)][: len(found)]
+        assert abs(len(found) - (b - a) * n) < 10
+    assert len(usual.train) > len(asked.train)
+
+
+def test_the_recipe_tells_how_a_text_was_read(tmp_path):
+    import tomllib
+
+    (tmp_path / "rhyme.txt").write_text(TEXT)
+    run = pc.fit("rnn:4", tmp_path / "rhyme.txt", steps=2, out=tmp_path / "runs")
+    data = tomllib.loads((run.path / "recipe.toml").read_text())["data"]
+    assert (data["context"], data["tokens"]) == (64, "characters") and "split" not in data
+    again = pc.fit("rnn:4", tmp_path / "rhyme.txt", steps=2, out=None, context=64, tokens="characters")
+    assert again.result["test"] == run.result["test"]
+    more = pc.fit(start=str(run.path), data=tmp_path / "rhyme.txt", steps=2, out=None, split=(0.5, 0.25, 0.25))
+    assert more.recipe.data.context == 64 and more.recipe.data.split == (0.5, 0.25, 0.25)
+    texts = Dataset(["so good", "so bad"] * 20, ["yes", "no"] * 20)
+    data = pc.fit("rnn:4", texts, steps=2, out=None, baselines=False).recipe.data
+    assert (data.context, data.tokens, data.split) == (256, "words", (0.7, 0.15, 0.15))
+
+
 @pytest.mark.parametrize("attention", ["luong", "bahdanau"])
 def test_pairs_are_learned_and_written(attention, tmp_path):
     rng = np.random.default_rng(0)

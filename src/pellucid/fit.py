@@ -223,7 +223,9 @@ class Session:
         target = recipe.data.target
         if target is None and self.dataset.target and not self.dataset.source.startswith("builtin:"):
             target = list(self.dataset.target) if source else None
-        described = msgspec.structs.replace(recipe.data, source=source or None, target=target)
+        described = msgspec.structs.replace(
+            recipe.data, source=source or None, target=target, **resolve.data_words(recipe.data, self.prepared.features)
+        )
         self.recipe = msgspec.structs.replace(
             recipe, data=described, name=recipe.name or self.dataset.name,
             reproducible=recipe.reproducible and bool(source),

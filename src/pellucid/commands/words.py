@@ -46,7 +46,11 @@ Task = Annotated[
 ]
 Split = Annotated[
     str | None,
-    _data("--split", metavar="A,B,C", help="Shares of training, validation and test; default 0.7,0.15,0.15."),
+    _data(
+        "--split",
+        metavar="A,B,C",
+        help="Of training, validation, test; 0.7,0.15,0.15 (texts 0.9,0.05,0.05).",
+    ),
 ]
 Validation = Annotated[str | None, _data("--validation", metavar="FILE", help="Your own validation part.")]
 Test = Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")]

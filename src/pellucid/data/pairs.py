@@ -116,7 +116,7 @@ def _headed(target: Any) -> bool:
 
 
 def prepare_pairs(
-    dataset: Dataset, *, split: Any = DEFAULT, seed: int = 0, fold: Any = None, context: int | None = None,
+    dataset: Dataset, *, split: Any = None, seed: int = 0, fold: Any = None, context: int | None = None,
     tokens: str | None = None, features: Features | None = None, class_weights: Any = None, **others: Any,
 ) -> Prepared:  # fmt: skip
     """Pairs split at random, with one tokenizer (characters by default) that is fitted on the training part.
@@ -135,7 +135,7 @@ def prepare_pairs(
     data, known = _complete(dataset, place, notes)
     if len(data) == 1:
         raise DataError("there is one pair only", where=place, expected="two or more", got="n_samples = 1")
-    rows = choose_parts(data, check_split(split), seed, fold, None, notes)
+    rows = choose_parts(data, check_split(split or DEFAULT), seed, fold, None, notes)
     own = {} if fold is not None else {"validation": dataset.validation, "test": dataset.test}
     owned = {name: _complete(part, f"{place} ({name})", notes)[0] for name, part in own.items() if part is not None}
     if features is None:

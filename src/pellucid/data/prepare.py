@@ -28,7 +28,7 @@ from pellucid.errors import DataError, SettingError, nearest
 def prepare(
     dataset: Dataset,
     *,
-    split: tuple[float, float, float] = DEFAULT,
+    split: tuple[float, float, float] | None = None,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
     class_weights: str | Mapping[Any, float] | None = None,
@@ -42,13 +42,15 @@ def prepare(
 
     Rows are shuffled with `seed` and stratified by class; by group or in time order where the set has one. A set's own
     test (or validation) part is used as it is, and the other part drawn from the rest in the proportion of `split`.
-    With the default `split` no part that is drawn holds more than 10,000 rows: more would only cost training data.
-    A fraction of 0 leaves that part out. `fold=(k, K)` makes the test part fold k of K, and validation from the rest.
+    With the default `split`, (0.7, 0.15, 0.15), no part that is drawn holds more than 10,000 rows: more would only cost
+    training data. A fraction of 0 leaves that part out. `fold=(k, K)` makes the test part fold k of K, and validation
+    from the rest.
     `features` and `targets`, fitted before, are used in place of new ones: to go on training a network on new rows.
     `class_weights` is "balanced" (rows / (classes · rows of the class), King and Zeng 2001) or `{label: weight}`; it
     multiplies into the training part's `weight`, for it changes what is learned, not how it is scored.
     `tokens` is what texts are cut into: "characters", "words", "words:5000" or "bpe:1000"; `context` how many of them
-    (or steps of a sequence) an example has at most. The text of a language model is split in order.
+    (or steps of a sequence) an example has at most. The text of a language model is split in order, by default
+    (0.9, 0.05, 0.05).
 
     Raises `DataError` where the targets are missing, of one class, or too few, and `SettingError` for a bad split.
 
@@ -66,7 +68,7 @@ def prepare(
         )  # fmt: skip
     data, known, notes = _labelled(dataset)
     place = dataset.source or dataset.name
-    split = check_split(split)
+    split = check_split(split or DEFAULT)
     if len(data) == 1:
         raise DataError("there is one row only", where=place, expected="two or more", got="n_samples = 1")
     fitted = targets
