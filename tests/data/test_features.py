@@ -114,6 +114,12 @@ def test_no_usable_column():
     assert "'same': the same value, 1, in each training row" in text
 
 
+def test_lists_in_cells_are_told_how_to_become_sequences():
+    text = problem(Features.fit, pl.DataFrame({"a": [[1, 2, 3], [1, 2]]}))
+    assert "'a': values of type List(Int64) are no features" in text
+    assert "a row for each step (--sequences --group COLUMN), or an array to an .npz" in text
+
+
 def test_rare_levels_beyond_64_share_the_unknown_slot():
     levels = [f"level{i % 70}" for i in range(700)] + ["level0"]
     f, notes = Features.fit(pl.DataFrame({"c": levels, "x": np.arange(701) % 5}))

@@ -134,6 +134,8 @@ class Features:
             table = as_table(x, where)
             if not isinstance(encoder, ArrayEncoder):
                 return table
+            if encoder.width is None:
+                raise _no_array(self, where, f"a table with the columns {', '.join(table.columns[:8])}")
             return _array_from(table, encoder.given_names, encoder.width, where)
         if not isinstance(encoder, ArrayEncoder):
             raise DataError(
@@ -143,6 +145,8 @@ class Features:
                 got=f"an array of shape {np.shape(x)}",
                 fix="give a pandas, polars or Arrow table, or a file",
             )
+        if is_texts(x):
+            raise _no_array(self, where, "text")
         return x
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +184,16 @@ class Features:
             return cls(encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale)
         except (KeyError, TypeError) as error:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
+
+
+def _no_array(features: Features, where: str, got: str) -> DataError:
+    """What was trained on arrays or images meets something else."""
+    images = features.dtype == "uint8" and len(features.shape) > 1
+    return DataError(
+        f"the network was trained on {'images' if images else 'arrays of numbers'}", where=where, got=got,
+        expected=f"{'images, or ' if images else ''}an array of shape (rows, {', '.join(map(str, features.shape))})",
+        fix="give an .npz file" + (", an image, or a folder of images" if images else " or a NumPy array"),
+    )  # fmt: skip
 
 
 def _paths(x: Any) -> list[Path]:

@@ -200,7 +200,8 @@ def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], 
         raise DataError(
             "the folder holds no data that can be read",
             where=path,
-            expected="IDX files such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz",
+            expected="a folder for each class, with images in it; or texts; or IDX files (train-images-idx3-ubyte.gz, "
+            "train-labels-idx1-ubyte.gz)",
             got=", ".join(inside[:6]) + (f", ... ({len(inside)} in all)" if len(inside) > 6 else "")
             or "an empty folder",
             fix="to read a table, give the file itself",
