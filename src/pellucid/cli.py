@@ -84,6 +84,7 @@ def train(
     context: words.Context = None,
     sequences: words.Sequences = False,
     window: words.Window = None,
+    each_step: words.EachStep = False,
     image_size: words.ImageSize = None,
     skip_bad: words.SkipBad = False,
     weight: words.Weight = None,

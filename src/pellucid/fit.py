@@ -157,6 +157,19 @@ def resume(
 
     data, live: what the recipe could not hold (data given in memory, functions), as they were given to `fit`.
     """
+    more: dict[str, Any] = {"callbacks": callbacks, "checkpoint_seconds": checkpoint_seconds}
+    return _reported(resume_run(path, data=data, live=live, **more))
+
+
+def resume_run(
+    path: str | Path,
+    *,
+    data: Any = None,
+    live: dict[str, Any] | None = None,
+    callbacks: Iterable[Callback] = (),
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Run:
+    """`resume`, which leaves the page to who called it, as `run_recipe` does."""
     set_up()
     place = RunDir(path).require()
     recipe = recipes.read(place.recipe)
@@ -179,7 +192,7 @@ def resume(
                 expected=f"fingerprint {recipe.data.fingerprint}", got=session.prepared.fingerprint,
                 fix="bring the old file back, or start a new run",
             )  # fmt: skip
-        return _reported(session.train(place, resumed=True))
+        return session.train(place, resumed=True)
 
 
 class Session:
@@ -216,7 +229,9 @@ class Session:
         target = recipe.data.target
         if target is None and self.dataset.target and not self.dataset.source.startswith("builtin:"):
             target = list(self.dataset.target) if source else None
-        described = msgspec.structs.replace(recipe.data, source=source or None, target=target)
+        described = msgspec.structs.replace(
+            recipe.data, source=source or None, target=target, **resolve.data_words(recipe.data, self.prepared.features)
+        )
         self.recipe = msgspec.structs.replace(
             recipe, data=described, name=recipe.name or self.dataset.name,
             reproducible=recipe.reproducible and bool(source),

@@ -20,6 +20,8 @@ import msgspec
 
 import pellucid.network.catalogue  # noqa: F401  (a recipe may name any architecture)
 from pellucid.data import Features, Targets
+from pellucid.data.split import DEFAULT
+from pellucid.data.token_encoder import CONTEXT, TokenEncoder
 from pellucid.errors import NetworkError, SettingError, nearest
 from pellucid.network.adapt import adapt, arriving, introduced
 from pellucid.network.architecture import Architecture, Blueprint, find
@@ -27,7 +29,7 @@ from pellucid.network.composite import replace_layers, walk
 from pellucid.network.dense import Dropout, Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
-from pellucid.recipe import Recipe
+from pellucid.recipe import DataRecipe, Recipe
 from pellucid.train.augment import parse_augmentations
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
@@ -297,6 +299,18 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         versions=versions(),
         reproducible=whole and recipe.reproducible,
     )
+
+
+def data_words(data: DataRecipe, features: Features) -> dict[str, Any]:
+    """What of the data's settings was left open, as it was filled in. The shares of a text that is split by default
+    depend on its length, and stay open."""
+    if not isinstance(encoder := features.encoder, TokenEncoder):
+        return {"split": data.split or DEFAULT}
+    text = encoder.layout == "windows"
+    context = data.context or (encoder.steps if text else CONTEXT)
+    kind = encoder.tokenizer.kind  # byte pairs are no default, but may come from the run that this one started from
+    tokens = data.tokens or (kind if kind in ("characters", "words") else None)
+    return {"split": data.split or (None if text else DEFAULT), "context": context, "tokens": tokens}
 
 
 def check_paths(network: Network, settings: Settings) -> None:

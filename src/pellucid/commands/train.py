@@ -89,11 +89,11 @@ def _train(recipe: Any, folder: Path | None, given: dict[str, Any]) -> int:
 
 def _resume(given: dict[str, Any]) -> int:
     from pellucid import recipe as recipes
-    from pellucid.fit import resume
+    from pellucid.fit import resume_run
 
     place = options.find_run(given["resume"])
     options.refuse_code(recipes.read(place.recipe), bool(given.get("trust")), place.recipe)
-    return _watched(given, lambda callbacks: resume(place.path, callbacks=callbacks))
+    return _watched(given, lambda callbacks: resume_run(place.path, callbacks=callbacks))
 
 
 def _check_resume(given: dict[str, Any]) -> None:

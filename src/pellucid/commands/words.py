@@ -46,7 +46,11 @@ Task = Annotated[
 ]
 Split = Annotated[
     str | None,
-    _data("--split", metavar="A,B,C", help="Shares of training, validation and test; default 0.7,0.15,0.15."),
+    _data(
+        "--split",
+        metavar="A,B,C",
+        help="Of training, validation, test; 0.7,0.15,0.15 (texts 0.9,0.05,0.05).",
+    ),
 ]
 Validation = Annotated[str | None, _data("--validation", metavar="FILE", help="Your own validation part.")]
 Test = Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")]
@@ -67,6 +71,7 @@ Sequences = Annotated[
 Window = Annotated[
     int | None, _data("--window", metavar="N", help="Foretell the target of a row from the N rows before it.")
 ]
+EachStep = Annotated[bool, _data("--each-step", help="Of --sequences: each step has a target of its own.")]
 ImageSize = Annotated[
     str | None, _data("--image-size", metavar="N", help="Bring images to N x N, or HEIGHTxWIDTH: 32x48.")
 ]
