@@ -16,7 +16,7 @@ from pellucid.network.dense import Dense, Dropout, Embed, Output
 from pellucid.network.initial import GlorotUniform, LeCunNormal
 from pellucid.network.layer import Context, Layer, Param, layer
 from pellucid.network.network import Network
-from pellucid.network.recurrent import GRU, LSTM, Bidirectional, Recurrent
+from pellucid.network.recurrent import GRU, LSTM, Bidirectional, Recurrent, feed_back
 from pellucid.spec import register
 
 HIDDEN = -1e9  # the score of a step that only fills up a shorter source
@@ -122,15 +122,14 @@ class BahdanauDecoder(Layer):
     def apply(self, p, x, ctx):
         inputs, first, memory, real = x
         keys = memory @ p["k"]  # [batch, source, width]
-        n = inputs.shape[-1]
+        n, cell = inputs.shape[-1], self.cell
         z = (inputs @ p["w"][:n] + p["b"]).swapaxes(0, 1)  # -> [target, batch, gates * width]
-        bias = self.cell._recurrent_bias(p)
-        start = (first, *((jnp.zeros_like(first),) * (self.cell.states - 1)))
+        bias, feedback = cell.recurrent_bias(p), cell.split(p["u"])
+        start = (first, *((jnp.zeros_like(first),) * (cell.states - 1)))
 
         def step(state, z):
             _, context = attended(bahdanau(state[0], keys, p["q"], p["o"]), memory, real)  # [batch, m]
-            r = state[0] @ p["u"] if bias is None else state[0] @ p["u"] + bias
-            state = self.cell.bend(z + context @ p["w"][n:], r, state)
+            state = cell.bend(cell.split(z + context @ p["w"][n:]), feed_back(state[0], feedback, bias), state)
             return state, (state[0], context)
 
         _, (hs, contexts) = jax.lax.scan(step, start, z)
