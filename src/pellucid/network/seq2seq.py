@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from pellucid.errors import NetworkError
 from pellucid.network.architecture import Architecture, Arriving, Blueprint
 from pellucid.network.composite import Sequential
-from pellucid.network.dense import Dense, Dropout, Embed, Output
+from pellucid.network.dense import Dense, Dropout, Embed, Output, weighted
 from pellucid.network.initial import GlorotUniform, LeCunNormal
 from pellucid.network.layer import Context, Layer, Param, layer
 from pellucid.network.network import Network
@@ -30,7 +30,7 @@ def luong(h: jax.Array, memory: jax.Array, key: jax.Array | None) -> jax.Array:
     >>> luong(jnp.ones((1, 1, 2)), jnp.array([[[1.0, 2.0], [0.0, 1.0]]]), None).tolist()
     [[[3.0, 1.0]]]
     """
-    return jnp.einsum("btm,bsm->bts", h if key is None else h @ key, memory)
+    return jnp.einsum("btm,bsm->bts", h if key is None else weighted(h, key), memory)
 
 
 def bahdanau(h: jax.Array, keys: jax.Array, query: jax.Array, output: jax.Array) -> jax.Array:
@@ -94,7 +94,7 @@ class LuongAttention(Layer):
     def apply(self, p, x, ctx):
         h, memory, real = x
         _, context = attended(luong(h, memory, p.get("k")), memory, real)  # [batch, target, m]
-        return jnp.tanh(jnp.concatenate([context, h], axis=-1) @ p["w"] + p["b"])
+        return jnp.tanh(weighted(jnp.concatenate([context, h], axis=-1), p["w"]) + p["b"])
 
 
 @layer
@@ -121,9 +121,9 @@ class BahdanauDecoder(Layer):
 
     def apply(self, p, x, ctx):
         inputs, first, memory, real = x
-        keys = memory @ p["k"]  # [batch, source, width]
+        keys = weighted(memory, p["k"])  # [batch, source, width]
         n, cell = inputs.shape[-1], self.cell
-        z = (inputs @ p["w"][:n] + p["b"]).swapaxes(0, 1)  # -> [target, batch, gates * width]
+        z = (weighted(inputs, p["w"][:n]) + p["b"]).swapaxes(0, 1)  # -> [target, batch, gates * width]
         bias, feedback = cell.recurrent_bias(p), cell.split(p["u"])
         start = (first, *((jnp.zeros_like(first),) * (cell.states - 1)))
 
