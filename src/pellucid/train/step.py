@@ -224,11 +224,12 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
     step = partial(_step, program, data, order, numbers, key, first)
     began = carry.step
 
-    def shape_of_measured(carry):
-        return step(carry, measure=True)[2]
+    def empty(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+        return jnp.zeros((segments.shape[0], *shape), dtype)
 
-    rows = jax.tree.map(
-        lambda s: jnp.zeros((segments.shape[0], *s.shape), s.dtype), jax.eval_shape(shape_of_measured, carry)
+    layers = len(program.watched)
+    rows = Measured(  # written down, for to ask JAX for the shapes would trace the whole step once more
+        empty(dtype=jnp.int32), empty(), empty(), empty(layers, 5), empty(layers, 5), empty(len(carry.params), 3)
     )
 
     def noted(losses, carry, loss):
