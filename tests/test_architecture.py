@@ -17,6 +17,7 @@ ROWS = [
     {"doctor"},
     {"recipe", "rundir", "machine"},
     {"resolve", "outcome"},
+    {"preflight", "network_facts", "glance"},
     {"fit"},
     {"verify", "folds"},
     {"views", "connect", "commands", "cli", "__main__"},
