@@ -25,7 +25,7 @@ from pellucid.train.optimizer import Optimizer, RawOptimizer
 from pellucid.train.step import under
 
 ROWS, LEAST_ROWS = 64, 4
-OPERATIONS = 4e9  # of one look, forward and backward: about a tenth of a second on two cores
+OPERATIONS = 2e9  # of one look, forward and backward: less than a tenth of a second on two cores
 NUMBERS = 4_000_000  # of the largest array of a batch
 Arrays = dict[str, np.ndarray]
 

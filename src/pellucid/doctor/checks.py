@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from pellucid.doctor.finding import Finding
 from pellucid.errors import PellucidWarning
 
@@ -44,7 +46,8 @@ def run(checks: Iterable[Callable[[Any], list[Finding]]], facts: Any) -> list[Fi
 def guarded(work: Callable[[], Any], name: str, default: Any) -> Any:
     """What `work` gives; where it fails, a warning and `default`."""
     try:
-        return work()
+        with np.errstate(all="ignore"):  # a check of values that are not finite meets them
+            return work()
     except Exception as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(f"the check of {name} failed: {said}", PellucidWarning, stacklevel=3)

@@ -6,7 +6,7 @@ from pellucid.doctor.checks import counted, listed
 from pellucid.doctor.data_checks import FEW_ROWS, MOST_COLUMNS, MOST_ROWS, DataFacts, Sample
 from pellucid.doctor.finding import Finding, Remedy
 
-LEAKED = 0.05  # of a held-out part
+LEAKED, LEAST_LEAKED = 0.05, 5  # share of a held-out part, and rows
 CONTRADICTED = 0.10  # of the training rows
 ABSENT = 0.10  # of a part: rows whose class training does not have
 APART = 0.5  # total variation between the parts' classes; also the least distance (KS) that is called a shift
@@ -59,10 +59,11 @@ def duplicate_rows(d: DataFacts) -> list[Finding]:
 
 
 def leakage(d: DataFacts) -> list[Finding]:
-    """Rows of a held-out part that training has too. Up to a few of them a note (real sets have twins)."""
+    """Rows of a held-out part that training has too. Up to a few of them a note (real sets have twins), and where rows
+    have to repeat: those of few possible values, and short texts that are to be rewritten."""
     if d.task == "language":
         return []
-    found, expected = [], discrete(d)
+    found, expected = [], discrete(d) or d.task == "pairs"
     for part, sample in d.parts.items():
         if part == "training" or not len(sample.keys):
             continue
@@ -70,7 +71,7 @@ def leakage(d: DataFacts) -> list[Finding]:
         count, share = int(known.sum()), float(known.mean())
         if not count:
             continue
-        harm = share > LEAKED and count >= 3 and not expected
+        harm = share > LEAKED and count >= LEAST_LEAKED and not expected
         because = "; where rows have few possible values, that is to be expected" if expected else ""
         found.append(Finding(
             "leakage", "warning" if harm else "note",
