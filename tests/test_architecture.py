@@ -17,6 +17,7 @@ ROWS = [
     {"doctor"},
     {"recipe", "rundir", "machine"},
     {"resolve", "outcome", "trivial"},
+    {"preflight", "network_facts", "glance"},
     {"examine"},
     {"fit"},
     {"verify", "folds"},
