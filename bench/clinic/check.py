@@ -1,0 +1,76 @@
+"""Does each planted fault harm, and does its reference repair help? Measured without the doctor; writes checked.json.
+
+    python bench/clinic/check.py --seeds 5                      # what has not been measured yet with so many seeds
+    python bench/clinic/check.py --family overfitting --seeds 1
+
+harmful: over the seeds, the reference repair scores higher than the fault by more than `LEAST` on average.
+repairable: harmful, and the mean gain is more than t standard errors of the paired differences above zero (one-sided
+95 %, three seeds or more). Both are facts of the case, not of the doctor: cases that do not harm are left out.
+"""
+
+import argparse
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from case import Case
+from execute import score, train
+from families import CHECKED, FAMILIES, cases
+
+LEAST = {"metric": 0.03, "loss": 0.05}  # of accuracy, R² or balanced accuracy; of a loss
+WORST = {"metric": -1.0, "loss": -20.0}  # what a diverged run counts as, and the least that any does
+
+
+def held(case: Case, run: Any) -> float:
+    """The score that decides: on validation; on the test part where validation itself is what is wrong."""
+    part = "test" if case.family in ("leakage", "sorted_data") else "validation"
+    least = WORST["loss" if run is not None and run.result["metric"] == "loss" else case.measure]
+    return max(score(run, part, case.measure), least)
+
+
+def check(case: Case, seeds: int) -> dict[str, Any]:
+    assert case.fix is not None
+    fault = [held(case, train(case.setup, seed)[0]) for seed in range(seeds)]
+    fixed = [held(case, train(case.fix, seed)[0]) for seed in range(seeds)]
+    return {**judged(case, fault, fixed), "fingerprint": case.fingerprint()}
+
+
+def judged(case: Case, fault: list[float], fixed: list[float]) -> dict[str, Any]:
+    gain = np.array(fixed) - np.array(fault)
+    harmful = bool(gain.mean() > LEAST[case.measure])
+    return {
+        "fault": [round(v, 4) for v in fault], "fixed": [round(v, 4) for v in fixed], "harmful": harmful,
+        "repairable": bool(harmful and len(gain) >= 3 and beyond_noise(gain)),
+    }  # fmt: skip
+
+
+def beyond_noise(gain: np.ndarray) -> bool:
+    """Whether the mean of paired gains is above zero, by Student's one-sided test at 95 %."""
+    from scipy.stats import t
+
+    error = gain.std(ddof=1) / len(gain) ** 0.5
+    return bool(gain.mean() > t.ppf(0.95, len(gain) - 1) * error)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=FAMILIES, action="append")
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    known = json.loads(CHECKED.read_text()) if CHECKED.is_file() else {}
+    for number, case in enumerate(cases(all_planted=True)):
+        old = known.get(case.id, {})
+        done = old.get("fingerprint") == case.fingerprint() and len(old.get("fault", ())) >= args.seeds
+        if done or (args.family and case.family not in args.family):
+            continue
+        found = known[case.id] = check(case, args.seeds)
+        print(f"{case.id:50} {np.mean(found['fault']):7.3f} -> {np.mean(found['fixed']):7.3f}",
+              "" if found["harmful"] else "   does no harm", flush=True)  # fmt: skip
+        CHECKED.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n")
+        if number % 40 == 39:
+            jax.clear_caches()  # or memory grows with every compiled program
+
+
+if __name__ == "__main__":
+    main()
