@@ -10,11 +10,12 @@ repairable: harmful, and the mean gain is more than t standard errors of the pai
 
 import argparse
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import numpy as np
-from case import Case
+from case import Case, Setup
 from execute import score, train
 from families import CHECKED, FAMILIES, cases
 
@@ -31,9 +32,23 @@ def held(case: Case, run: Any) -> float:
 
 def check(case: Case, seeds: int) -> dict[str, Any]:
     assert case.fix is not None
-    fault = [held(case, train(case.setup, seed)[0]) for seed in range(seeds)]
-    fixed = [held(case, train(case.fix, seed)[0]) for seed in range(seeds)]
+    fault = [held(case, _trained(case.setup, seed)) for seed in range(seeds)]
+    fixed = [held(case, _trained(case.fix, seed)) for seed in range(seeds)]
     return {**judged(case, fault, fixed), "fingerprint": case.fingerprint()}
+
+
+def _trained(setup: Setup, seed: int) -> Any:
+    """The run's result; many cases share one reference repair."""
+    key = json.dumps([setup.to_json(), seed], sort_keys=True)
+    if key not in _TRAINED:
+        run, trouble = train(setup, seed)
+        if run is None:
+            print(f"    {trouble}", flush=True)
+        _TRAINED[key] = None if run is None else SimpleNamespace(result=run.result)
+    return _TRAINED[key]
+
+
+_TRAINED: dict[str, Any] = {}
 
 
 def judged(case: Case, fault: list[float], fixed: list[float]) -> dict[str, Any]:

@@ -96,9 +96,9 @@ def _adding() -> pc.Dataset:
     return pc.Dataset(x, (x[..., 0] * x[..., 1]).sum(1), name="adding", task="regression")
 
 
-_THINGS = "film book meal hotel song phone trip game lamp coat".split()
-_GOOD = "great lovely fine superb charming bright splendid clever".split()
-_BAD = "awful dull poor dreadful boring weak clumsy dismal".split()
+_THINGS = ["film", "book", "meal", "hotel", "song", "phone", "trip", "game", "lamp", "coat"]
+_GOOD = ["great", "lovely", "fine", "superb", "charming", "bright", "splendid", "clever"]
+_BAD = ["awful", "dull", "poor", "dreadful", "boring", "weak", "clumsy", "dismal"]
 
 
 def _reviews() -> pc.Dataset:
@@ -117,7 +117,7 @@ def _reviews() -> pc.Dataset:
 def _grammar() -> pc.Dataset:
     """A text of made sentences, for language models."""
     random = np.random.default_rng(np.random.Philox(17))
-    nouns, verbs = "cat dog bird fox girl king".split(), "sees finds likes hears follows".split()
+    nouns, verbs = ["cat", "dog", "bird", "fox", "girl", "king"], ["sees", "finds", "likes", "hears", "follows"]
     adjectives = ["", "old ", "small ", "red "]
     pick = lambda words: words[int(random.integers(len(words)))]  # noqa: E731
     phrase = lambda: f"the {pick(adjectives)}{pick(nouns)}"  # noqa: E731
@@ -232,9 +232,7 @@ def _leak(data: pc.Dataset, share: float, random: np.random.Generator) -> pc.Dat
     data = _own_parts(data, random)
     assert data.validation is not None
     seen = data.validation.take(np.arange(round(share * len(data.validation))))
-    both = replace(
-        data, x=np.concatenate([data.x, seen.x]), y=np.concatenate([np.asarray(data.y), np.asarray(seen.y)])
-    )
+    both = replace(data, x=np.concatenate([data.x, seen.x]), y=np.concatenate([np.asarray(data.y), np.asarray(seen.y)]))
     return both
 
 
