@@ -53,10 +53,6 @@ def keras_binary_one_hot_of_3(outputs, y):
     return keras_binary(outputs, jax.nn.one_hot(y, 3))
 
 
-def keras_binary_one_hot_of_69(outputs, y):
-    return keras_binary(outputs, jax.nn.one_hot(y, 69))
-
-
 def poisson(outputs, y):
     """Keras' Poisson loss: o - y log(o + 1e-7)."""
     return (outputs - y * jnp.log(outputs + TINY)).mean(-1)
@@ -71,7 +67,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         naive_binary_cross_entropy, naive_cross_entropy, root_squared_error, broadcast_squared_error, keras_categorical,
-        keras_binary, keras_binary_one_hot_of_3, keras_binary_one_hot_of_69, poisson, halved_squared_error,
+        keras_binary, keras_binary_one_hot_of_3, poisson, halved_squared_error,
     )
 }  # fmt: skip
 
@@ -89,14 +85,8 @@ def uphill_momentum(rate: float) -> optax.GradientTransformation:
     return optax.chain(optax.trace(0.9), optax.scale(rate))
 
 
-def keras_sgd(rate: float, momentum: float, decay: float) -> optax.GradientTransformation:
-    """Keras 2's SGD with Nesterov's momentum and a rate of rate / (1 + decay t)."""
-    schedule = lambda t: -rate / (1 + decay * t)  # noqa: E731
-    return optax.chain(optax.trace(momentum, nesterov=True), optax.scale_by_schedule(schedule))
-
-
 _OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    f.__name__: f for f in (uphill_sgd, uphill_adam, uphill_momentum, keras_sgd)
+    f.__name__: f for f in (uphill_sgd, uphill_adam, uphill_momentum)
 }
 
 

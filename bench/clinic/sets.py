@@ -31,6 +31,10 @@ def build(recipe: Mapping[str, Any]) -> pc.Dataset:
 def _build(text: str) -> pc.Dataset:
     recipe = json.loads(text)
     name = recipe.pop("set")
+    if name.startswith("published:"):
+        import published_sets
+
+        return published_sets.build(name.removeprefix("published:"))
     data = SETS[name]() if name in SETS else pc.load(name)
     random = np.random.default_rng(np.random.Philox(7))
     unknown = set(recipe) - set(ALTERATIONS)
