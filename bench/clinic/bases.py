@@ -83,7 +83,7 @@ def chain(*parts: tuple[str, Words]) -> Words:
 def dense_chain(
     widths: tuple[int, ...], activation: str, end: tuple[tuple[str, Words], ...] | None = None, **dense: Any
 ) -> Words:
-    """Like `mlp`, by hand: `dense` are settings of every hidden layer, `end` what comes in place of the output layer."""
+    """Like `mlp`, by hand: `dense` are settings of every hidden layer, `end` what stands in place of the output."""
     parts: list[tuple[str, Words]] = [("input", {"type": "input"}), ("flatten", {"type": "flatten"})]
     initial = {"initial": "he_normal"} if activation == "relu" else {}
     for number, width in enumerate(widths, 1):

@@ -2,9 +2,9 @@
 
     Case("vanishing/moons-sigmoid8", "generated", "vanishing_gradients", setup, fix=..., accepted={...})
 
-A `Setup` is everything that `pellucid.fit` needs: a set (by its name and what is done to it, `sets.py`), settings in the
-recipe's words, and the names of functions that no recipe can hold (`live.py`). It is plain JSON, so that a case can be
-printed, counted, hashed and run again.
+A `Setup` is everything that `pellucid.fit` needs: a set (by its name and what is done to it, `sets.py`), settings in
+the recipe's words, and the names of functions that no recipe can hold (`live.py`). It is plain JSON, so that a case can
+be printed, counted, hashed and run again.
 """
 
 import hashlib
@@ -69,6 +69,14 @@ class Case:
     def right(self) -> frozenset[str]:
         """All names that count as the root cause."""
         return frozenset(self.causes) | frozenset(self.accepted)
+
+    @property
+    def mendable(self) -> bool:
+        """Whether the reference repair changes settings only, and not the data."""
+        return self.fix is not None and (self.fix.data, self.fix.raw_targets) == (
+            self.setup.data,
+            self.setup.raw_targets,
+        )
 
     def fingerprint(self) -> str:
         """Changes where the case itself does, so that old results are not taken for new ones."""

@@ -6,12 +6,11 @@ A fault is kept only where it harms: `checked.json` says by how much, measured o
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bases import BASES, REGRESSION, changed, dense_chain, mlp, normal
+from bases import BASES, changed, dense_chain, mlp, normal
 from case import Case, Setup
 
 CHECKED = Path(__file__).with_name("checked.json")
@@ -27,6 +26,9 @@ def family(function: Callable[[], Cases]) -> Callable[[], Cases]:
 
 def cases(all_planted: bool = False) -> list[Case]:
     """Those that harm, where that has been measured; `all_planted`: every one."""
+    import families_data  # noqa: F401  (each adds its families to the table)
+    import families_output  # noqa: F401
+
     found = [case for make in FAMILIES.values() for case in make()]
     return found if all_planted else [case for case in found if checked().get(case.id, {}).get("harmful", True)]
 
@@ -180,9 +182,10 @@ def overfitting() -> Cases:
 @family
 def underfitting() -> Cases:
     """Too few units, or none, for the pattern."""
+    hard = ("digits", "circles", "xor", "spirals", "friedman", "mnist", "sine")
     small: list[tuple[str, tuple[int, ...], str]] = [
-        *((name, (1,), "relu") for name in ("digits", "moons", "circles", "xor", "spirals", "friedman", "mnist", "sine")),
-        *((name, (1,), "tanh") for name in ("digits", "circles", "xor", "spirals", "friedman", "mnist", "sine", "wine")),
+        *((name, (1,), "relu") for name in (*hard, "moons")),
+        *((name, (1,), "tanh") for name in (*hard, "wine")),
         *((name, (2,), "tanh") for name in ("digits", "spirals", "sine", "mnist", "circles")),
         *((name, (), "relu") for name in ("moons", "circles", "xor", "spirals", "sine", "friedman")),
     ]  # fmt: skip
@@ -208,4 +211,30 @@ def no_nonlinearity() -> Cases:
             )  # fmt: skip
 
 
-__all__ = ["FAMILIES", "REGRESSION", "cases", "checked", "repairable", "replace"]
+@family
+def over_regularized() -> Cases:
+    """A penalty, or a share dropped, that outweighs the data."""
+    names = ("iris", "wine", "breast-cancer", "digits", "moons", "circles", "xor", "blobs", "diabetes", "friedman")
+    for name in names:
+        base = BASES[name]
+        rate = base.settings["optimizer"]["learning_rate"]
+        heavy = {**base.settings["optimizer"], "weight_decay": 1.0}
+        yield planted("over_regularized", f"{name}-l2", changed(base, optimizer=heavy), base)
+        decoupled = {"type": "adamw", "learning_rate": rate, "weight_decay": 0.2 / rate}
+        kept = {**decoupled, "weight_decay": 0.01}
+        yield planted(
+            "over_regularized", f"{name}-adamw", changed(base, optimizer=decoupled), changed(base, optimizer=kept)
+        )
+        yield planted("over_regularized", f"{name}-dropout", changed(base, {"dropout": 0.95}), base)
+
+
+@family
+def stopped_too_early() -> Cases:
+    """The same training, ended after a small part of it."""
+    few = {"iris": 12, "wine": 10, "breast-cancer": 6, "digits": 40, "moons": 25, "circles": 40, "xor": 25, "blobs": 8,
+           "spirals": 150, "sine": 60, "friedman": 40, "mnist": 25, "digits-image": 30, "digits-rows": 40, "adding": 50,
+           "reviews": 25, "reviews-attention": 40, "grammar": 40, "grammar-attention": 40, "diabetes": 20}  # fmt: skip
+    for name, steps in few.items():
+        yield planted("stopped_too_early", f"{name}-{steps}", changed(BASES[name], steps=steps), BASES[name])
+    for name in ("digits", "mnist", "digits-image", "digits-rows", "sine"):
+        yield planted("stopped_too_early", f"{name}-half", changed(BASES[name], steps=few[name] // 2), BASES[name])

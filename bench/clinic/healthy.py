@@ -1,7 +1,7 @@
 """Healthy controls: networks that learn what there is to learn. Any alarm on one of them is a false alarm.
 
-Sets x networks x ways of training; the seed draws split and initial weights anew. Each run is proved healthy without the
-doctor (`execute.is_healthy`): it reaches a floor, and its weights are not past their best.
+Sets x networks x ways of training; the seed draws split and initial weights anew. Each run is proved healthy without
+the doctor (`execute.is_healthy`): it reaches a floor, and its weights are not past their best.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,8 @@
 
 As the originals do it: Keras' default initial weights and rates, losses on probabilities, softmax over one unit,
 validation on the last rows, raw inputs and targets, a constant rate and the last epoch (`plain`). Every set is made
-here, or stands in for one that is not at hand; sizes are capped so that a case takes seconds (`published_sets.py` says where).
+here, or stands in for one that is not at hand; sizes are capped so that a case takes seconds (`published_sets.py` says
+where).
 """
 
 import json

@@ -104,12 +104,14 @@ def lost(case: Case, seed: int, args: argparse.Namespace, why: str) -> dict[str,
 
 def tell(row: dict[str, Any]) -> None:
     """A row for a person, on standard error."""
-    said = "; ".join(f"{f['severity']} {f['problem']}" + (f" ({f['layer']})" if f["layer"] else "")
-                     for f in row["findings"])  # fmt: skip
+    named = [f"{f['severity']} {f['problem']}" + (f" ({f['layer']})" if f["layer"] else "") for f in row["findings"]]
     wanted = "/".join(row["causes"]) or "nothing"
-    mark = "" if row["fine"] is not False else "  [not healthy]"
-    print(f"{row['id']} seed {row['seed']}: score {row['score']}, wanted {wanted}, said {said or 'nothing'}"
-          f"{'  ' + row['trouble'] if row['trouble'] else ''}{mark}  {row['wall']} s", file=sys.stderr, flush=True)  # fmt: skip
+    more = f", {row['trouble']}" if row["trouble"] else ""
+    more += ", not healthy" if row["fine"] is False else ""
+    line = (
+        f"{row['id']} seed {row['seed']}: score {row['score']}, wanted {wanted}, said {'; '.join(named) or 'nothing'}"
+    )
+    print(f"{line}{more}; {row['wall']} s", file=sys.stderr, flush=True)
 
 
 def supervise(args: argparse.Namespace) -> None:
