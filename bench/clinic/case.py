@@ -86,6 +86,6 @@ class Case:
 def half_of(id: str) -> str:
     """
     >>> half_of("SO-31627380"), half_of("SO-31880720")
-    ('develop', 'report')
+    ('report', 'develop')
     """
     return HALVES[hashlib.sha256(id.encode()).digest()[0] % 2]

@@ -5,7 +5,8 @@
 
 harmful: over the seeds, the reference repair scores higher than the fault by more than `LEAST` on average.
 repairable: harmful, mended by settings alone (not by other data), and the mean gain is more than t standard errors of
-the paired differences above zero (one-sided 95 %, three seeds or more). Both are facts of the case, not of the doctor: cases that do not harm are left out.
+the paired differences above zero (one-sided 95 %, three seeds or more). Both are facts of the case, not of the doctor:
+cases that do not harm are left out.
 """
 
 import argparse

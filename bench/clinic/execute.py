@@ -88,6 +88,9 @@ def examine(case: Case, seed: int, repair: bool = False, **more: Any) -> dict[st
     began = time.perf_counter()
     run, trouble = train(case.setup, seed, doctor="full", repair=repair, **more)
     result = run.result if run is not None else {}
+    findings = run.findings if run is not None else []
+    part = "test" if result.get("test") else "validation"
+    repaired = {"held": _finite(score(run, part, case.measure)), "spent": spent(findings)} if repair else {}
     return {
         "id": case.id, "seed": seed, "repair": repair, "fingerprint": case.fingerprint(), "part": case.part,
         "family": case.family, "half": case.half, "tier": case.tier, "causes": list(case.causes),
@@ -95,8 +98,7 @@ def examine(case: Case, seed: int, repair: bool = False, **more: Any) -> dict[st
         "score": _finite(score(run, "validation", case.measure)),
         "result": {name: _plain(result.get(name)) for name in RESULTS},
         "fine": None if case.part != "healthy" else is_healthy(case, run),
-        "findings": [_short(f) for f in (run.findings if run is not None else [])],
-        "wall": round(time.perf_counter() - began, 2),
+        "findings": [_short(f) for f in findings], "wall": round(time.perf_counter() - began, 2), **repaired,
     }  # fmt: skip
 
 
@@ -125,6 +127,12 @@ def not_past_its_best(run: Any) -> bool:
     if not losses:
         return True
     return run.result["validation"]["loss"] <= max(1.2 * min(losses), min(losses) + 0.03)
+
+
+def spent(findings: list[dict[str, Any]]) -> int:
+    """Updates made in all trials that the findings tell of."""
+    tried = [trial for finding in findings for trial in finding.get("tried", [])]
+    return sum(t["steps"] * (len(t["without"]) + len(t["treated"])) for t in tried)
 
 
 def _short(finding: dict[str, Any]) -> dict[str, Any]:

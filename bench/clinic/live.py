@@ -40,17 +40,11 @@ def keras_categorical(outputs, y):
     return -(q * jnp.log(jnp.clip(p, TINY, 1 - TINY))).sum(-1)
 
 
-def keras_binary(outputs, y):
-    """Keras' binary cross-entropy on probabilities, for labels of any value and outputs that broadcast with them."""
-    o = outputs.reshape(len(outputs), -1)
-    t = y.astype(outputs.dtype).reshape(len(outputs), -1)
-    p = jnp.clip(o, TINY, 1 - TINY)
-    return -(t * jnp.log(p) + (1 - t) * jnp.log1p(-p)).mean(-1)
-
-
 def keras_binary_one_hot_of_3(outputs, y):
-    """The same with one-hot rows of three classes beside a single output, which broadcast."""
-    return keras_binary(outputs, jax.nn.one_hot(y, 3))
+    """Keras' binary cross-entropy of one output beside one-hot rows of three classes: they broadcast."""
+    t = jax.nn.one_hot(y, 3, dtype=outputs.dtype)
+    p = jnp.clip(outputs.reshape(len(outputs), 1), TINY, 1 - TINY)
+    return -(t * jnp.log(p) + (1 - t) * jnp.log1p(-p)).mean(-1)
 
 
 def poisson(outputs, y):
@@ -67,7 +61,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         naive_binary_cross_entropy, naive_cross_entropy, root_squared_error, broadcast_squared_error, keras_categorical,
-        keras_binary, keras_binary_one_hot_of_3, poisson, halved_squared_error,
+        keras_binary_one_hot_of_3, poisson, halved_squared_error,
     )
 }  # fmt: skip
 
