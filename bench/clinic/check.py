@@ -2,6 +2,7 @@
 
     python bench/clinic/check.py --seeds 5                      # what has not been measured yet with so many seeds
     python bench/clinic/check.py --family overfitting --seeds 1
+    python bench/clinic/check.py --healthy --seeds 2            # are the healthy controls healthy?
 
 harmful: over the seeds, the reference repair scores higher than the fault by more than `LEAST` on average.
 repairable: harmful, mended by settings alone (not by other data), and the mean gain is more than t standard errors of
@@ -14,10 +15,11 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import healthy
 import jax
 import numpy as np
 from case import Case, Setup
-from execute import score, train
+from execute import UNSEEN, is_healthy, score, train
 from families import CHECKED, FAMILIES, cases
 
 LEAST = {"metric": 0.03, "loss": 0.05}  # of accuracy, R² or balanced accuracy; of a loss
@@ -44,7 +46,7 @@ def _trained(setup: Setup, seed: int) -> Any:
     """The run's result; many cases share one reference repair."""
     key = json.dumps([setup.to_json(), seed], sort_keys=True)
     if key not in _TRAINED:
-        run, trouble = train(setup, seed)
+        run, trouble = train(setup, seed, **UNSEEN)
         if run is None:
             print(f"    {trouble}", flush=True)
         _TRAINED[key] = None if run is None else SimpleNamespace(result=run.result)
@@ -78,11 +80,26 @@ def in_turn(found: list[Case]) -> list[Case]:
     return [case for _, case in sorted(zip(ranks, found, strict=True), key=lambda pair: pair[0])]
 
 
+def check_controls(seeds: int) -> None:
+    for case in healthy.cases():
+        runs = [train(case.setup, seed, **UNSEEN)[0] for seed in range(seeds)]
+        fine = [is_healthy(case, run) for run in runs]
+        scores = " ".join(f"{score(run, 'validation'):.3f}" for run in runs)
+        print(
+            f"{case.id:45} floor {case.floor:6.2f}  {scores}",
+            "" if all(fine) else f"   not healthy: {fine}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=FAMILIES, action="append")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--healthy", action="store_true", help="instead: are the controls healthy? Writes nothing")
     args = parser.parse_args()
+    if args.healthy:
+        return check_controls(args.seeds)
     known = json.loads(CHECKED.read_text()) if CHECKED.is_file() else {}
     for number, case in enumerate(in_turn(cases(all_planted=True))):
         old = known.get(case.id, {})

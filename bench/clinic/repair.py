@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from case import Case, Setup
-from execute import examine, score, train
+from execute import UNSEEN, examine, score, train
 
 Words = dict[str, Any]
 Change = Callable[[Words], Words | None]  # settings -> settings, or None where it does not apply
@@ -127,7 +127,7 @@ def remedied(setup: Setup, change: Change) -> Setup | None:
 def examine_with_repair(case: Case, seed: int, **more: Any) -> dict[str, Any]:
     """The row of `examine`, with the scores of the doctor's repair, of no change, and of random search."""
     row = examine(case, seed, repair=True, **more)
-    plain, _ = train(case.setup, seed)
+    plain, _ = train(case.setup, seed, **UNSEEN)
     steps = (plain.result["steps"] if plain is not None else 0) or 1
     spent = int(row.pop("spent", 0) or 0)
     tries = max(1, round(spent / steps))
@@ -152,7 +152,7 @@ def random_search(case: Case, seed: int, tries: int, unchanged: Any) -> tuple[An
         if setup is None:
             continue
         names.append(name)
-        run, trouble = train(setup, seed)
+        run, trouble = train(setup, seed, **UNSEEN)
         if trouble is None and score(run, "validation", case.measure) > score(best, "validation", case.measure):
             best = run
     return best, names
