@@ -169,12 +169,12 @@ def overfitting() -> Cases:
     noisy = {"label_noise": "the wrong labels are what is learned by heart"}
     for name, rows in few.items():
         base = BASES[name]
-        for noise in (0.0, 0.25):
+        for noise in (0.0, 0.1, 0.25):
             data = {"rows": rows} | ({"noise": noise} if noise else {})
             fault = changed(base, mlp(128, 128), data, steps=1500, optimizer={"type": "adam", "learning_rate": 0.003})
             fix = changed(fault, keep="best", patience=100)
             yield planted(
-                "overfitting", f"{name}-{rows}" + ("-noisy" if noise else ""), fault, fix, measure="loss",
+                "overfitting", f"{name}-{rows}" + (f"-noise{noise:g}" if noise else ""), fault, fix, measure="loss",
                 accepted=noisy if noise else {},
             )  # fmt: skip
 

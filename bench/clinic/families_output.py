@@ -79,14 +79,14 @@ def saturated_units() -> Cases:
 
 @family
 def loss_output_mismatch() -> Cases:
-    """Softmax or ReLU before a loss that takes logits; absolute errors on classes."""
+    """Softmax, sigmoid, tanh or ReLU before a loss that takes logits; absolute errors on classes."""
     for name in CLASSES:
-        base, widths = BASES[name], widths_of(name)
-        for end in ("softmax", "relu"):
-            if end == "relu" and name in ("iris", "wine", "xor", "blobs"):
-                continue
+        slow = {"steps": 300, "optimizer": {"type": "momentum", "learning_rate": 0.01}}
+        base, widths = changed(BASES[name], **slow), widths_of(name)
+        for end in ("softmax", "sigmoid", "relu"):
             network = dense_chain(widths, "relu", (("output", {"type": "output"}), (end, {"type": end})))
-            yield planted("loss_output_mismatch", f"{name}-{end}", changed(base, network), base)
+            fix = changed(base, dense_chain(widths, "relu"))
+            yield planted("loss_output_mismatch", f"{name}-{end}", changed(base, network), fix)
         yield planted("loss_output_mismatch", f"{name}-absolute", changed(base, loss="mean_absolute_error"), base)
 
 
