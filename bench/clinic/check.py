@@ -4,6 +4,8 @@
     python bench/clinic/check.py --family overfitting --seeds 1
     python bench/clinic/check.py --healthy --seeds 2            # are the healthy controls healthy?
 
+Nearly all of its time is XLA's; XLA_FLAGS=--xla_backend_optimization_level=0 saves a third of that.
+
 harmful: over the seeds, the reference repair scores higher than the fault by more than `LEAST` on average.
 repairable: harmful, mended by settings alone (not by other data), and the mean gain is more than t standard errors of
 the paired differences above zero (one-sided 95 %, three seeds or more). Both are facts of the case, not of the doctor:

@@ -123,11 +123,13 @@ def is_healthy(case: Case, run: Any) -> bool:
 
 
 def not_past_its_best(run: Any) -> bool:
-    """The kept weights' validation loss is within a fifth, or 0.03, of the best epoch's."""
+    """The kept weights' validation loss is near the best epoch's: within a fifth, or 0.03, or 0.3 / sqrt(rows), about the
+    standard error of a loss that is measured on so few."""
     losses = [e["validation"]["loss"] for e in run.history if e.get("validation")]
     if not losses:
         return True
-    return run.result["validation"]["loss"] <= max(1.2 * min(losses), min(losses) + 0.03)
+    noise = max(0.2 * min(losses), 0.03, 0.3 / run.result["rows"]["validation"] ** 0.5)
+    return run.result["validation"]["loss"] <= min(losses) + noise
 
 
 def spent(findings: list[dict[str, Any]]) -> int:

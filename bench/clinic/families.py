@@ -231,9 +231,9 @@ def over_regularized() -> Cases:
 @family
 def stopped_too_early() -> Cases:
     """The same training, ended after a small part of it."""
-    few = {"iris": 12, "wine": 10, "breast-cancer": 6, "digits": 40, "moons": 25, "circles": 40, "xor": 25, "blobs": 8,
-           "spirals": 150, "sine": 60, "friedman": 40, "mnist": 25, "digits-image": 30, "digits-rows": 40, "adding": 50,
-           "reviews": 25, "reviews-attention": 40, "grammar": 40, "grammar-attention": 40, "diabetes": 20}  # fmt: skip
+    few = {"iris": 8, "wine": 6, "breast-cancer": 4, "digits": 25, "moons": 12, "circles": 20, "xor": 8, "blobs": 5,
+           "spirals": 100, "sine": 40, "friedman": 25, "mnist": 15, "digits-image": 18, "digits-rows": 25, "adding": 30,
+           "reviews": 15, "reviews-attention": 20, "grammar": 20, "grammar-attention": 20, "diabetes": 10}  # fmt: skip
     for name, steps in few.items():
         yield planted("stopped_too_early", f"{name}-{steps}", changed(BASES[name], steps=steps), BASES[name])
     for name in ("digits", "mnist", "digits-image", "digits-rows", "sine"):

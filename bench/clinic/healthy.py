@@ -40,7 +40,7 @@ def control(set_: str, label: str, network: Words, **settings: Any) -> Case:
 
 # updates that are enough for each table, and few enough that a small network does not pass its best
 STEPS = {
-    "iris": 200, "wine": 100, "breast-cancer": 90, "digits": 500, "moons": 800, "circles": 600, "xor": 600,
+    "iris": 150, "wine": 100, "breast-cancer": 90, "digits": 500, "moons": 800, "circles": 600, "xor": 600,
     "blobs": 250, "spirals": 2500, "diabetes": 250, "sine": 1500, "friedman": 600,
 }  # fmt: skip
 HARD = ("spirals", "sine")  # need wider layers, and more from plain gradient descent

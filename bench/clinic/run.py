@@ -135,7 +135,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--id", action="append", help="only cases with this in their id")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--limit", type=int, help="so many cases, spread evenly")
-    parser.add_argument("--seconds-per-case", type=int, default=120)
+    parser.add_argument("--seconds-per-case", type=int, default=300)
     parser.add_argument(
         "--repair", action="store_true", help="let the doctor repair, beside no change and random search"
     )
