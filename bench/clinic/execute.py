@@ -123,8 +123,8 @@ def is_healthy(case: Case, run: Any) -> bool:
 
 
 def not_past_its_best(run: Any) -> bool:
-    """The kept weights' validation loss is near the best epoch's: within a fifth, or 0.03, or 0.3 / sqrt(rows), about the
-    standard error of a loss that is measured on so few."""
+    """The kept weights' validation loss is near the best epoch's: within a fifth, or 0.03, or 0.3 / sqrt(rows), about
+    the standard error of a loss that is measured on so few."""
     losses = [e["validation"]["loss"] for e in run.history if e.get("validation")]
     if not losses:
         return True

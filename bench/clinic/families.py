@@ -126,7 +126,7 @@ def dead_units() -> Cases:
 # -- step size ----------------------------------------------------------------------------------------------------
 
 SWINGS = "the swinging is the step's, and the repair is the same: a smaller one"
-FAST = {"adam": 0.5, "adamw": 0.3, "rmsprop": 0.3, "momentum": 3.0, "sgd": 10.0}
+FAST = {"adam": 1.0, "adamw": 0.5, "rmsprop": 0.5, "momentum": 5.0, "sgd": 20.0}
 SLOW = {"adam": 3e-6, "adamw": 5e-6, "rmsprop": 3e-6, "momentum": 2e-5, "sgd": 2e-4}
 GOOD = {"adam": 0.003, "adamw": 0.003, "rmsprop": 0.002, "momentum": 0.02, "sgd": 0.1}
 
@@ -150,7 +150,7 @@ def _once(found: Cases) -> Cases:
 
 @family
 def learning_rate_too_high() -> Cases:
-    return _once(_rated(FAST, "learning_rate_too_high", accepted={"oscillation": SWINGS}))
+    return _once(_rated(FAST, "learning_rate_too_high", accepted={"oscillation": SWINGS}, measure="loss"))
 
 
 @family

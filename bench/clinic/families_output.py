@@ -86,7 +86,7 @@ def loss_output_mismatch() -> Cases:
         for end in ("softmax", "sigmoid", "relu"):
             network = dense_chain(widths, "relu", (("output", {"type": "output"}), (end, {"type": end})))
             fix = changed(base, dense_chain(widths, "relu"))
-            yield planted("loss_output_mismatch", f"{name}-{end}", changed(base, network), fix)
+            yield planted("loss_output_mismatch", f"{name}-{end}", changed(base, network), fix, measure="loss")
         yield planted("loss_output_mismatch", f"{name}-absolute", changed(base, loss="mean_absolute_error"), base)
 
 
