@@ -19,6 +19,7 @@ ROWS = [
     {"resolve", "outcome", "trivial"},
     {"preflight", "network_facts", "glance"},
     {"examine"},
+    {"session"},
     {"fit"},
     {"verify", "folds"},
     {"views", "connect", "commands", "cli", "__main__"},

@@ -123,7 +123,7 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 
 
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
-    from pellucid.fit import Callback
+    from pellucid.session import Callback
 
     if given.get("quiet"):
         return work((Callback(),))

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from pellucid.doctor.finding import Finding
-from pellucid.fit import Callback, Run, Session
+from pellucid.session import Callback, Run, Session
 from pellucid.train.loop import ChunkEnded, EpochEnded
 from pellucid.views.console import err, figure, live
 from pellucid.views.findings import headline
