@@ -20,6 +20,7 @@ ROWS = [
     {"preflight", "network_facts", "glance"},
     {"examine"},
     {"session"},
+    {"repair"},
     {"fit"},
     {"verify", "folds"},
     {"views", "connect", "commands", "cli", "__main__"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from pellucid import files, resolve
 from pellucid import recipe as recipes
-from pellucid.errors import PellucidWarning, RunError
+from pellucid.errors import Diverged, PellucidWarning, RunError
 from pellucid.machine import set_up
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, Lock, RunDir, find_runs, new_run, read_json
@@ -28,12 +28,14 @@ def fit(
     name: str | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    repair: bool = False,
     **settings: Any,
 ) -> Run:
     """Train `network` on `data`.
 
     network: a Network, a Layer, or an architecture's name (`"mlp:64,32"`); default `mlp`.
     data: a Dataset, or anything that `load` takes.
+    repair: try out what the doctor would change where something is wrong, and keep what helps (see `pellucid.repair`).
     out: the folder in which the run gets a folder of its own, or None to keep everything in memory.
     settings: the words of the recipe (optimizer, learning_rate, epochs, batch_size, patience, seed, split, ...).
 
@@ -48,8 +50,8 @@ def fit(
         settings["network"] = network
     words, live = resolve.split_live({k: v for k, v in settings.items() if v is not None})
     recipe = recipes.make({**words, "name": name})
-    run = run_recipe(recipe, data=data, live=live, out=out, callbacks=callbacks, checkpoint_seconds=checkpoint_seconds)
-    return _reported(run)
+    more: dict[str, Any] = {"callbacks": callbacks, "checkpoint_seconds": checkpoint_seconds, "repair": repair}
+    return _reported(run_recipe(recipe, data=data, live=live, out=out, **more))
 
 
 def _reported(run: "Run") -> "Run":
@@ -72,17 +74,35 @@ def run_recipe(
     folder: Path | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    repair: bool = False,
 ) -> Run:
     """Train as a recipe says. `exact`: `out` is the run's own folder. `folder`: where the recipe's files lie."""
     set_up()
     session = Session(recipe, data, dict(live or {}), folder, tuple(callbacks), checkpoint_seconds)
     if out is None:
-        return session.train(None)
+        return _trained(session, None, repair)
     place = RunDir(files.make_folder(Path(out))) if exact else new_run(Path(out), session.recipe.name or "run")
     if place.exists:
         raise RunError("there is a run here already", where=place.path, fix=f"pellucid train --resume {place.path}")
     with Lock(place.lock):
+        return _trained(session, place, repair)
+
+
+def _trained(session: Session, place: RunDir | None, repair: bool) -> Run:
+    """The session's run, treated where that is asked for; one that diverged and was not cured raises `Diverged`."""
+    if not repair:
         return session.train(place)
+    from pellucid.repair import repair as treat
+
+    diverged = None
+    try:
+        run = session.train(place)
+    except Diverged as error:
+        run, diverged = error.run, error
+    better = treat(session, run, session.tell)
+    if diverged is not None and better is run:
+        raise diverged
+    return better
 
 
 def resume(

@@ -52,6 +52,8 @@ class Callback:
 
     def found(self, finding: Finding) -> None: ...
 
+    def repairing(self, said: str) -> None: ...
+
     def finished(self, run: "Run") -> None: ...
 
 
@@ -84,14 +86,17 @@ class Session:
 
     def __init__(
         self, recipe: Recipe, data: Any, live: dict[str, Any], folder: Path | None, callbacks: tuple[Callback, ...],
-        checkpoint_seconds: float,
+        checkpoint_seconds: float, like: "Session | None" = None,
     ):  # fmt: skip
+        """like: a session whose data serve this one too, as far as it prepares them alike."""
         began = time.perf_counter()
         self.callbacks, self.checkpoint_seconds = callbacks, checkpoint_seconds
+        self.given, self.live, self.folder = recipe, live, folder  # as a person gave them
         self.compiled_before = compile_seconds()
-        self.dataset = self._dataset(recipe, data)
+        self.dataset = self._dataset(recipe, data) if like is None else like.dataset
         self.start = None if recipe.network.start is None else Network.load(recipe.network.start)
-        self.prepared = self._prepare(recipe, self.start)
+        same = like is not None and like.given.data == recipe.data and self.start is None
+        self.prepared = like.prepared if like is not None and same else self._prepare(recipe, self.start)
         recipe = resolve.suggested(recipe, self.prepared.features, self.prepared.targets)
         self.notes = list(self.prepared.notes)
         rows = len(self.prepared.train.y)
@@ -226,6 +231,7 @@ class Session:
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
         return {
             "layers": list(loop.kinds), "weights": list(loop.carry.params), "kinds": list(loop.kinds.values()),
+            "shapes": [list(value.shape) for value in loop.carry.params.values()],
             "setup": files.finite({key: value for key, value in setup.items() if value is not None}),
         }  # fmt: skip
 
@@ -266,6 +272,11 @@ class Session:
         if event.measured and not self.loop.finished and self.recipe.train.doctor != "off":
             self._announce(self.examination.look())
         return [callback.epoch_ended(event) for callback in self.callbacks]
+
+    def tell(self, said: str) -> None:
+        """What is being tried to repair the run."""
+        for callback in self.callbacks:
+            callback.repairing(said)
 
     def _announce(self, found: list[Finding]) -> None:
         for finding in found:
@@ -389,7 +400,7 @@ def _diverged(loop: Loop, run: Run) -> Diverged:
         expected="a finite loss", got=f"the best epoch before it: {loop.best.epoch}" if loop.best.epoch else None,
         fix=f"--learning-rate {rate / 10:g}" if rate else "a smaller learning rate",
     )  # fmt: skip
-    error.run = run  # type: ignore[attr-defined]
+    error.run = run
     return error
 
 

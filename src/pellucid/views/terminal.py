@@ -103,6 +103,9 @@ class TerminalProgress(Callback):
         if self.session is not None and self.session.recipe.train.doctor == "full":
             self.console.print(headline(finding.to_json()), soft_wrap=True)
 
+    def repairing(self, said: str) -> None:
+        self.console.print(Text.assemble(("repair: ", "cyan"), said), soft_wrap=True)
+
     def finished(self, run: Run) -> None:
         self.close()
         if self.last is not None and self.last.epoch != self.told and not live(self.console):
