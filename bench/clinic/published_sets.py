@@ -210,7 +210,7 @@ def mileage(random: np.random.Generator) -> Arrays:
     size = random.normal(size=(392, 1))  # large cars are heavy and strong, and need more
     x = size + 0.5 * random.normal(size=(392, 6))
     kinds = np.eye(3)[random.integers(0, 3, 392)]
-    need = x[:, 0] + 0.6 * x[:, 1] - 0.3 * x[:, 2] ** 2 + 0.8 * kinds[:, 0] + random.normal(0, 0.3, 392)
+    need = 0.5 * x[:, 0] + np.abs(x[:, 1]) - 0.3 * x[:, 2] ** 2 + 0.8 * kinds[:, 0] + random.normal(0, 0.2, 392)
     return np.concatenate([_unit(x), kinds], 1), _unit(-need)
 
 
