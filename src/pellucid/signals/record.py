@@ -10,13 +10,13 @@
     {"kind": "units", "step": 500, "dead": [...], "saturated": [...], "rank": [...]}        one value a layer
     {"kind": "epoch", "epoch": 1, "step": 500, "train": {...}, "sample": {...}, "validation": {...}}
 
-kinds: the layer's kind ("dense", "relu", "lstm", ...), one a layer; shapes: one a weight. setup: what the run was told,
-where known: task, loss, optimizer, learning_rate, batch, rows, updates (the budget), steps_per_epoch, classes,
+kinds: the layer's kind ("dense", "relu", "lstm", ...), one a layer; shapes: one a weight. setup: what the run was
+told, where known: task, loss, optimizer, learning_rate, batch, rows, updates (the budget), steps_per_epoch, classes,
 trivial_loss (of the best constant answer), ... A log that leaves a key, a line or a whole kind of line out is still a
-record. "units" is measured over a pass of (a sample of) the training set: dead, the share of units that are the same for
-every example; saturated, the share of (unit, example) pairs whose slope is under 1 % of the activation's largest; rank,
-in how many directions the examples' activations differ (participation ratio), as a share of the possible; "nan" where a
-layer has no such thing. turns: the share of steps at which the loss changed its direction.
+record. "units" is measured over a pass of (a sample of) the training set: dead, the share of units that are the same
+for every example; saturated, the share of (unit, example) pairs whose slope is under 1 % of the activation's largest;
+rank, in how many directions the examples' activations differ (participation ratio), as a share of the possible; "nan"
+where a layer has no such thing. turns: the share of steps at which the loss changed its direction.
 
 Rows are wide (arrays in the header's order): a tenth of the size of one object a value. Non-finite numbers are the
 strings "nan", "inf" and "-inf". No clock is in it: equal runs write equal bytes, and clock values go elsewhere.
