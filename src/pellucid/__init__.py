@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 
 # JAX 0.9 logs an error for each program that it loads from its cache on disk, though nothing is wrong. What the logger
 # hides is read when JAX is first imported; `machine.set_up` leaves that cache off where that was before this line.
-LOGS_QUIET = "jax" not in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") >= "3"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "jax" not in sys.modules and os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX's own default
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+LOGS_QUIET = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") >= "3"
 
 if TYPE_CHECKING:
     from pathlib import Path

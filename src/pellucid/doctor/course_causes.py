@@ -9,7 +9,10 @@ from pellucid.doctor.case import Case, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
+from pellucid.doctor.step_causes import LOW
 from pellucid.doctor.symptoms import Symptom
+
+LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
 @cause
@@ -91,8 +94,19 @@ def _larger(case: Case) -> list[Remedy]:
 
 @cause
 def random_labels(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    if not state.unlearned:
+    nothing = state.finished and state.stuck and state.hopeless
+    if not state.unlearned and not nothing:
         return []
+    if nothing:
+        return [
+            Finding(
+                "random_labels", "warning",
+                f"{state_said(state)}, and neither a linear model nor boosted trees do better than always giving one "
+                "answer: the inputs seem to tell nothing about the targets",
+                evidence={"train": state.best, "trivial": state.trivial}, symptoms=("nothing_to_learn",),
+                confidence=0.6, remedies=(Remedy({}, "look whether rows and labels still belong together"),),
+            )
+        ]  # fmt: skip
     return [
         Finding(
             "random_labels", "warning",
@@ -114,7 +128,7 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
     rose = state.validation_last - state.validation_best
     return [
         Finding(
-            "overfitting", "note" if kept else "warning",
+            "overfitting", "note" if kept or state.lost < LOST else "warning",
             f"since step {state.overfit:,} the validation loss rose from {state.validation_best:.4g} to "
             f"{state.validation_last:.4g} while the training loss went on falling to {state.last:.4g}"
             + (": the weights of that step are kept" if kept else ""),
@@ -132,7 +146,7 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 @cause
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
-    few = bool(short) and short[0].numbers["ratio"] > 3e-4 and state.stuck and not state.hopeless
+    few = bool(short) and short[0].numbers["ratio"] > LOW and state.stuck and not state.hopeless
     much = not state.trivial > 0 or state.best > 0.1 * state.trivial
     if not (state.unfinished and much) and not few:
         return []
