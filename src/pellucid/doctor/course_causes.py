@@ -10,8 +10,10 @@ from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.step_causes import LOW
-from pellucid.doctor.symptoms import Symptom
+from pellucid.doctor.symptoms import DECOUPLED, Symptom
 
+FEW = 100  # updates: no network of more than one layer has learned much after so few
+NARROW = 3  # units
 LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
@@ -22,7 +24,13 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
     dropout = case.told("dropout") or 0
     failing = (state.stuck and not state.hopeless) or state.beaten is not None
     share = math.nan
-    if decay and rate:
+    coupled = case.told("optimizer") not in DECOUPLED
+    if decay and coupled:  # the penalty's gradient beside the loss's
+        gradient, weight = case.signal("weight", "gradient"), case.signal("weight", "rms")
+        with np.errstate(all="ignore"):
+            shares = float(decay) * weight.values / (gradient.values + float(decay) * weight.values)
+        share = median(shares[len(shares) // 2 :])
+    elif decay and rate:
         update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
         with np.errstate(all="ignore"):
             pulled = float(decay) * float(rate) * weight.values / update.values
@@ -30,13 +38,13 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
         share = median(late)
     shrunk = _shrunk(case)
     total = float(decay or 0) * float(rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
-    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and total > 10)):
+    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and (coupled or total > 10))):
         return []
     if dropout >= 0.7:
         said = f"dropout takes {dropout:.0%} of the units away"
         cure = remedies.network(case, "less dropout", dropout=0.2)
     else:
-        said = f"weight decay {float(decay):g} makes {share:.0%} of every update, and the weights shrank to "
+        said = f"weight decay {float(decay):g} makes {share:.0%} of an update, and the weights shrank to "
         said += f"{shrunk:.1g} of their size"
         spec = case.told("optimizer_settings")
         settings = {"optimizer": {**spec, "weight_decay": float(f"{float(decay) / 100:.3g}")}} if spec else {}
@@ -71,16 +79,25 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     alike = not math.isfinite(gap) or gap < 0.25 * max(state.validation_best, 1e-12)
     if not (short or (state.beaten is not None and alike)):
         return []
+    narrow = narrowest(case)
+    thin = narrow is not None and narrow <= NARROW
     return [
         Finding(
             "underfitting", "warning",
-            f"training and validation are equally poor (losses {state.best:.4g} and {state.validation_best:.4g}); "
-            f"{state_said(state)}",
+            f"training and validation are equally poor (losses {state.best:.4g} and {state.validation_best:.4g})"
+            + (f", and the narrowest hidden layer has {narrow} unit{'s' if narrow != 1 else ''}" if thin else "")
+            + f"; {state_said(state)}",
             evidence={"train": state.best, "validation": state.validation_best, "trivial": state.trivial},
-            symptoms=("poor_training_loss",), confidence=0.45,
+            symptoms=("poor_training_loss",), confidence=0.75 if thin else 0.45,
             remedies=(*_larger(case), *remedies.longer(case), *remedies.rate(case, 10)),
         )
     ]  # fmt: skip
+
+
+def narrowest(case: Case) -> int | None:
+    """The width of the narrowest hidden dense layer; None where there is none, or the record does not tell."""
+    widths = [shape[1] for shape in case.record.shapes if len(shape) == 2][:-1]
+    return min(widths) if widths and case.layers("dense") else None
 
 
 def _larger(case: Case) -> list[Remedy]:
@@ -147,14 +164,16 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
     few = bool(short) and short[0].numbers["ratio"] > LOW and state.stuck and not state.hopeless
+    much_left = state.last > 0.3 * max(state.trivial, 0) and not state.blown
+    few = few or (case.last_step <= FEW and state.finished and much_left)
     much = not state.trivial > 0 or state.best > 0.1 * state.trivial
     if not (state.unfinished and much) and not few:
         return []
     return [
         Finding(
             "stopped_too_early", "warning",
-            f"the loss was still falling when the budget of {case.last_step:,} updates ended; {state_said(state)}",
-            step=case.last_step, evidence={"last": state.last, "best": state.best, "start": state.start},
+            f"the budget of {case.last_step:,} updates ended before the loss had settled; {state_said(state)}",
+            step=case.last_step, evidence={"updates": case.last_step, "last": state.last, "start": state.start},
             symptoms=("falling_at_the_end",), confidence=0.7, remedies=tuple(remedies.longer(case)),
         )
     ]  # fmt: skip

@@ -180,12 +180,13 @@ def suited_weights(case: Case) -> bool | None:
 def _suited(shapes: list[list[int]]) -> dict[int, list[float]]:
     """For each hidden layer's matrix (by its place among the weights) the sizes that Glorot's, LeCun's and He's rules
     give it. The last matrix is the output's, which may well begin small."""
-    found = {}
-    for i in [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]:
-        *places, n, width = shapes[i]
-        fan_in, fan_out = n * math.prod(places), width * math.prod(places)
-        found[i] = [math.sqrt(2 / (fan_in + fan_out)), math.sqrt(1 / fan_in), math.sqrt(2 / fan_in)]
-    return found
+    return {i: _sizes(shapes[i]) for i in [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]}
+
+
+def _sizes(shape: list[int]) -> list[float]:
+    *places, n, width = shape
+    fan_in, fan_out = max(n * math.prod(places), 1), width * math.prod(places)
+    return [math.sqrt(2 / (fan_in + fan_out)), math.sqrt(1 / fan_in), math.sqrt(2 / fan_in)]
 
 
 # -- single units -----------------------------------------------------------------------------------------------------
@@ -243,10 +244,16 @@ def rank_collapse(case: Case) -> list[Symptom]:
 # -- how far updates go -----------------------------------------------------------------------------------------------
 
 
-def matrix_ratios(case: Case) -> Series:
+def matrix_ratios(case: Case, floored: bool = False) -> Series:
     """Update ratios of the weights proper: biases begin at zero, and any update is large beside them. [n, weights]
-    What a decay of the weights does to them is taken away: it is no learning."""
+    What a decay of the weights does to them is taken away: it is no learning. floored: weights below the size that
+    Glorot's rule gives them count as of that size, for what begins or ends near zero moves far for its size."""
     ratios = case.update_ratios
+    if floored and len(case.record.shapes) == len(case.record.weights):
+        update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
+        least = np.array([min(_sizes(shape)) if len(shape) >= 2 else 0.0 for shape in case.record.shapes])
+        with np.errstate(all="ignore"):
+            ratios = Series(update.steps, update.values / np.maximum(weight.values, least))
     decay, rates = case.told("weight_decay") or 0.0, case.rates
     if decay and case.told("optimizer") in DECOUPLED and len(rates) == len(ratios):
         ratios = Series(ratios.steps, np.abs(ratios.values - float(decay) * rates.values[:, None]))
@@ -257,7 +264,7 @@ def matrix_ratios(case: Case) -> Series:
 @_rule
 def huge_steps(case: Case) -> list[Symptom]:
     """An update changes most weights by a fifth of their size or more."""
-    ratios = matrix_ratios(case)
+    ratios = matrix_ratios(case, floored=True)
     middle = np.array([_lower_median(row) for row in ratios.values])
     known = np.isfinite(middle)
     if not known.any():
