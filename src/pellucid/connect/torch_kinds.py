@@ -63,6 +63,8 @@ _BY_FUNCTION: dict[str, tuple[Callable[..., Any], ...]] = {
 }  # fmt: skip
 FUNCTIONS = {function: kind for kind, functions in _BY_FUNCTION.items() for function in functions}
 
+WRAPPING = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # added by PyTorch to paths
+
 _FIRST = ("conv", "conv_transpose", "batch_norm", "max_pool", "avg_pool", "upsample")  # channels come first
 _LAST = ("dense", "rnn", "lstm", "gru", "embed", "attention", "layer_norm", "rms_norm")
 _NAMES = {
@@ -112,7 +114,8 @@ def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
                 yield path or kind, module, kind
             return
         for name, part in parts:
-            yield from walk(part, f"{path}/{name}" if path else name)
+            name = "" if name in WRAPPING else name
+            yield from walk(part, f"{path}/{name}".strip("/"))
 
     yield from walk(model, "")
 
@@ -126,7 +129,7 @@ def weight_names(model: nn.Module) -> dict[str, nn.Parameter]:
     owners = {path: kind for path, _, kind in leaves(model) if kind}
     named = {}
     for dotted, parameter in model.named_parameters():
-        path = dotted.replace(".", "/")
+        path = "/".join(name for name in dotted.split(".") if name not in WRAPPING)
         owner = max((o for o in owners if path.startswith(f"{o}/")), key=len, default=None)
         if owner is None and len(owners) == 1 and kind_of(model):  # the model is one layer
             owner = next(iter(owners))

@@ -95,6 +95,8 @@ class Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         y = func(*args, **(kwargs or {}))
+        if torch.compiler.is_compiling():
+            return y
         kind = FUNCTIONS.get(func)
         if kind is not None:
             self.heard(kind, y)
@@ -143,7 +145,9 @@ class Probes:
 
     def __init__(self, model: nn.Module, guard: Callable[[], Any]):
         self.guard = guard  # a context in which faults are caught
-        self.leaves = [(path, module, kind) for path, module, kind in leaves(model)]
+        compiled = [m for m in model.modules() if is_compiled(m)]
+        self.hidden = {id(part) for m in compiled for part in m.modules()}  # what hangs on these is not called
+        self.leaves = [leaf for leaf in leaves(model) if id(leaf[1]) not in self.hidden]
         self.layers: list[Seen] = []
         self.places: dict[str, int] = {}
         self.fixed = False  # the layers are those of the record's header
@@ -160,7 +164,7 @@ class Probes:
 
     # -- one forward pass -------------------------------------------------------------------------------------------
 
-    def attach(self, training: bool, functions: bool = True) -> None:
+    def attach(self, training: bool) -> None:
         """Listen to the next pass."""
         self.detach()
         self.training, self.first, self.at, self.inside = training, False, "", 0
@@ -169,7 +173,7 @@ class Probes:
         for path, module, kind in self.leaves:
             self.handles.append(module.register_forward_pre_hook(Inert(self._enter(kind))))
             self.handles.append(module.register_forward_hook(Inert(self._leave(path, kind))))
-        if functions:
+        if not self.hidden:
             self.mode = Functions(self._function)
             self.mode.__enter__()
 
@@ -261,6 +265,10 @@ class Probes:
                 sums[place] = np.sum(parts, 0) / np.array([1, by, by * by, 1, 1])
             made.append(spread(sums))
         return made[0], made[1]
+
+
+def is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _tensor(output: Any) -> Tensor | None:

@@ -28,7 +28,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pellucid.connect.torch_kinds import weight_names
-from pellucid.connect.torch_probes import ROWS, Inert, Probes, read, sample
+from pellucid.connect.torch_probes import ROWS, Inert, Probes, is_compiled, read, sample
 from pellucid.connect.watcher import Watcher, warn
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers
@@ -92,6 +92,8 @@ class Watch(Watcher, AbstractContextManager):
         self.evaluates = not any(isinstance(m, _FAST) for m in self.model.modules())
         self.handles: list[Any] = []
         self.probes = Probes(self.model, self.safely)
+        if self.probes.hidden and not self.blind:
+            self.notes.append("layers inside compiled parts, and activations applied as functions, were not watched")
         self.names: dict[str, nn.Parameter] = {}
         self.batch: int | None = None
         self.mode = True  # the model's `training` at the last update
@@ -100,6 +102,7 @@ class Watch(Watcher, AbstractContextManager):
         self.pending: dict[str, Any] = {}
         self.old: dict[str, np.ndarray] = {}  # of weights that the optimizer does not hold
         self.chunked = 0
+        self.passes, self.scale = 0, 1.0  # of the coming update: forward passes, and what their losses are multiplied by
 
     # -- attaching --------------------------------------------------------------------------------------------------
 
@@ -159,6 +162,12 @@ class Watch(Watcher, AbstractContextManager):
             units = self.probes.units if training else self.probes.evaluated
             units.rows += rows
             self.batch = self.batch or (rows if training else None)
+            if training:
+                scale = self._scale()
+                if scale != self.scale:  # the last attempt's gradients were not finite, and no update was made of it
+                    self.probes.forget()
+                    self.passes = 0
+                self.passes, self.scale = self.passes + 1, scale
             self.probes.attach(training)
             self.pass_end = module.register_forward_hook(Inert(self._pass_ends), always_call=True)
 
@@ -176,7 +185,10 @@ class Watch(Watcher, AbstractContextManager):
         with self.safely(), torch.no_grad():
             if _capturing():
                 return
-            self.scaler = self.scaler or _scaler_above()
+            if self.scaler is None and (found := _scaler_above()) is not None:
+                self.scaler, self.scale = found, float(found.get_scale())
+                if self.passes > 1:  # perhaps attempts that made no update: measure the next one
+                    self.passes = 0
             self.names = self.names or weight_names(self.model)
             closure = len(args) > 1 and args[1] is not None or kwargs.get("closure") is not None
             self.pending = {
@@ -198,7 +210,7 @@ class Watch(Watcher, AbstractContextManager):
                 if self.pending["gradients"] is None:
                     self.pending["gradients"] = self._gradients()
                 retry = not self._measured()
-                self.pending = {}
+                self.pending, self.passes = {}, 0
                 self.probes.forget()
             self.updates += 1
             self.mode = self.model.training
@@ -206,11 +218,16 @@ class Watch(Watcher, AbstractContextManager):
                 self._chunk()
             self.armed = retry or self.journal.is_measured(self.updates)
 
+    def _scale(self) -> float:
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+
     def _measured(self) -> bool:
         """Write what this update was -> whether it could be."""
         if not self.journal.begun:
             self._begin()
-        scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+        void = getattr(self.optimizer, "found_inf", None)  # of a fused optimizer, which then leaves all as it was
+        if self.scaler is not None and (not self.passes or (void is not None and float(void) > 0)):
+            return False
         fused = getattr(self.optimizer, "grad_scale", None)  # such an optimizer divides by it itself
         taken = [t for t in self.pending["gradients"] if t is not None]
         arrays = read([*self.pending["before"], *taken, *(sample(p) for p in self.names.values())])
@@ -222,7 +239,7 @@ class Watch(Watcher, AbstractContextManager):
             0.0 if t is None else _rms(next(slopes), p) / by
             for t, p in zip(self.pending["gradients"], self.names.values(), strict=True)
         ]
-        activation, gradient = self.probes.lines(scale)
+        activation, gradient = self.probes.lines(self.scale)
         if self.scaler is not None and np.isfinite(gradients).all() and any(_above_zero(gradient["nonfinite"])):
             return False  # an attempt whose scale was too large is in it: take the next update instead
         rates = self.pending["rates"]
@@ -322,10 +339,8 @@ def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
     if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
     reason = "a compiled model calls none of its layers: weights, updates and losses were watched, the layers were not"
-    if hasattr(model, "_orig_mod"):
-        return model._orig_mod, reason  # pyright: ignore[reportReturnType]
-    if any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
-        return model, reason
+    if is_compiled(model):
+        return getattr(model, "_orig_mod", model), reason
     if isinstance(model, torch.jit.ScriptModule):
         return model, reason.replace("compiled", "scripted")
     if isinstance(model, nn.TransformerEncoder | nn.TransformerEncoderLayer):

@@ -136,14 +136,19 @@ class Watcher:
     def summary(self) -> str:
         """The closing words: one line where all is well."""
         record, findings = self.record, self.findings()
-        seen = f"{self.updates:,} updates of {len(record.weights)} weights and {len(record.layers)} layers watched"
+        seen = f"{_count(len(record.layers), 'layer')} and {_count(len(record.weights), 'weight')} watched over " + (
+            _count(self.updates, "update")
+        )
         notes = [f"  note: {note}" for note in self.notes]
         if not self.journal.told:
             notes.append("  note: no loss was told, so harm cannot be shown: w.log(loss=..., validation_loss=...)")
         if not findings:
             return "\n".join([f"pellucid: {seen}; nothing found that harms.", *notes])
-        count = "one finding" if len(findings) == 1 else f"{len(findings)} findings"
-        return "\n".join([f"pellucid: {seen}; {count}.", *(_told(finding) for finding in findings), *notes])
+        return "\n".join([f"pellucid: {seen}; {_count(len(findings), 'finding')}.", *(_told(finding) for finding in findings), *notes])
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" + ("" if number == 1 else "s")
 
 
 def _told(finding: Finding) -> str:

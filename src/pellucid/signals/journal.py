@@ -87,9 +87,11 @@ class Journal:
         elif loss is not None and since > 1 and not self.validated:
             self._loose = _thinned([*self._loose, (updates, self.read([loss])[0])])
 
-    def chunk(self, step: int, norms: Any) -> None:
-        """A chunk of steps has ended. norms: of each weight."""
-        line: dict[str, Any] = {"kind": "chunk", "step": step, "norm": numbers(norms)}
+    def chunk(self, step: int, norms: Any = None) -> None:
+        """A chunk of steps has ended. norms: of each weight, where they are known."""
+        line: dict[str, Any] = {"kind": "chunk", "step": step}
+        if norms is not None:
+            line["norm"] = numbers(norms)
         self.flush()
         if self._chunk:
             line["loss"] = _spread(self._chunk)
