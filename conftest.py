@@ -4,6 +4,6 @@ from importlib.util import find_spec
 
 collect_ignore = []
 if find_spec("torch") is None:
-    collect_ignore += [f"src/pellucid/connect/torch_{part}.py" for part in ("kinds", "probes", "watch")]
+    collect_ignore += [f"src/pellucid/connect/torch_{part}.py" for part in ("around", "kinds", "probes", "watch")]
 if find_spec("keras") is None:
-    collect_ignore += ["src/pellucid/connect/keras.py"]
+    collect_ignore += ["src/pellucid/connect/keras.py", "src/pellucid/connect/keras_probes.py"]

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def torch_loop(widths: tuple[int, ...], batch: int, watched: bool) -> Callable[[
 
     torch.manual_seed(0)
     layers: list[torch.nn.Module] = []
-    for n, m in zip(widths, widths[1:], strict=False):
+    for n, m in pairwise(widths):
         layers += [torch.nn.Linear(n, m), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -58,7 +59,7 @@ def optax_loop(widths: tuple[int, ...], batch: int, watched: bool) -> Callable[[
     import pellucid as pc
 
     rng = np.random.default_rng(0)
-    params = [jnp.asarray(rng.normal(size=(n, m)) / n**0.5, "float32") for n, m in zip(widths, widths[1:], strict=False)]
+    params = [jnp.asarray(rng.normal(size=(n, m)) / n**0.5, "float32") for n, m in pairwise(widths)]
     x = jnp.asarray(rng.normal(size=(50, batch, widths[0])), "float32")
     y = jnp.asarray(rng.integers(0, widths[-1], (50, batch)))
     optimizer = pc.watch(optax.adam(1e-3)) if watched else optax.adam(1e-3)

@@ -215,7 +215,12 @@ class Tied(nn.Module):
 class InPlace(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.act, self.norm, self.out = nn.Linear(8, 16), nn.ReLU(True), nn.BatchNorm1d(16), nn.Linear(16, 1)
+        self.first, self.act, self.norm, self.out = (
+            nn.Linear(8, 16),
+            nn.ReLU(True),
+            nn.BatchNorm1d(16),
+            nn.Linear(16, 1),
+        )
 
     def forward(self, x):
         return self.out(F.dropout(self.norm(self.act(self.first(x))), 0.2, self.training, inplace=True))
@@ -528,9 +533,9 @@ def test_a_fault_of_its_own_is_told_once_and_training_goes_on(where, monkeypatch
     model = mlp()
     twin = copy.deepcopy(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.warns(PellucidWarning, match="training goes on as it is .ZeroDivisionError: a fault") as told:
-        with watch(model, optimizer) as w:
-            train(w, model, optimizer)
+    text = "training goes on as it is .ZeroDivisionError: a fault"
+    with pytest.warns(PellucidWarning, match=text) as told, watch(model, optimizer) as w:
+        train(w, model, optimizer)
     assert len(told) == 1
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     other = torch.optim.SGD(twin.parameters(), lr=0.1)

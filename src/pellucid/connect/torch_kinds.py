@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """PyTorch's modules and functions under the names that Pellucid's records have for them.
 
 A kind goes by the name of the class, or of one it derives from, so that the many `RMSNorm`s and `GELUActivation`s of

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """The doctor for a PyTorch training loop, whoever wrote it.
 
     with pc.connect.torch.watch(model, optimizer) as w:
@@ -10,12 +11,13 @@
     w.findings(), w.record
 
 Measured are the updates 0, 1, 2, 4, 8, ... and then every 100th: activations and gradients of each layer, gradients,
-updates and sizes of each weight, and in evaluation passes the share of dead and saturated units. Between measured
-updates one hook on the model and two on the optimizer return at once. Nothing that is watched is changed, no random
+updates and sizes of each weight; and the share of dead and saturated units, in the evaluation passes (from the second
+on: they are expected as many updates after the first as that was after the beginning) or, where there are none, in the
+measured updates. In between one hook counts the optimizer's updates. Nothing that is watched is changed, no random
 number is drawn, and a fault in here ends the watching, not the training. JAX is not loaded.
 """
 
-import sys
+import math
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -27,14 +29,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from pellucid.connect.torch_around import capturing, losses, rank, scaler_above, transformed, unwrapped
 from pellucid.connect.torch_kinds import weight_names
-from pellucid.connect.torch_probes import ROWS, Inert, Probes, is_compiled, read, sample
+from pellucid.connect.torch_probes import ROWS, Inert, Probes, local, read, sample
 from pellucid.connect.watcher import Watcher, warn
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers
 
-OPTIMIZERS = {"Adam": "adam", "NAdam": "adam", "RAdam": "adam", "Adamax": "adam", "AdamW": "adamw", "RMSprop": "rmsprop",
-              "Adagrad": "adagrad", "Lion": "lion", "Muon": "muon"}  # fmt: skip
+OPTIMIZERS = {"Adam": "adam", "NAdam": "adam", "RAdam": "adam", "Adamax": "adam", "AdamW": "adamw",
+              "RMSprop": "rmsprop", "Adagrad": "adagrad", "Lion": "lion", "Muon": "muon"}  # fmt: skip
 FEWEST = 64  # examples by which units may be judged
 _watched: weakref.WeakSet = weakref.WeakSet()  # optimizers
 # evaluation passes of these take another way through PyTorch where hooks are attached, with other roundings
@@ -49,8 +52,8 @@ def watch(
 
     out: a folder or a .jsonl file for the record.   every: measure each so many updates, besides the first few.
     scaler: the loss's GradScaler, which is found by itself where it makes the steps.   silence: problems not to tell.
-    told: what the watcher cannot see, in the words of a record: task="classification", classes=10, loss="cross_entropy",
-    rows=50_000, updates=..., steps_per_epoch=..., trivial_loss=... (of the best constant answer).
+    told: what the watcher cannot see, in the words of a record: task="classification", classes=10,
+    loss="cross_entropy", rows=50_000, updates=..., steps_per_epoch=..., trivial_loss=... (of the best constant answer).
 
     >>> model = nn.Linear(3, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -72,12 +75,14 @@ class Watch(Watcher, AbstractContextManager):
         self, model: nn.Module, optimizer: Optimizer, *, out: str | Path | None, every: int | None, scaler: Any,
         quiet: bool, silence: Iterable[str], **told: Any,
     ):  # fmt: skip
-        first = _rank() == 0
+        first = rank() == 0
         super().__init__(
-            out=out if first else None, every=every, quiet=quiet or not first, silence=silence, told=told, read=_losses
+            out=out if first else None, every=every, quiet=quiet or not first, silence=silence, told=told, read=losses
         )
         if not isinstance(model, nn.Module):
-            raise SettingError("this cannot be watched", where="model", expected="an nn.Module", got=type(model).__name__)
+            raise SettingError(
+                "this cannot be watched", where="model", expected="an nn.Module", got=type(model).__name__
+            )
         while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):  # wrapped by accelerate, Lightning
             optimizer = inner
         if not isinstance(optimizer, Optimizer):
@@ -86,23 +91,26 @@ class Watch(Watcher, AbstractContextManager):
                 got=type(optimizer).__name__,
             )  # fmt: skip
         self.optimizer, self.scaler = optimizer, scaler
-        self.model, self.blind = _unwrapped(model)
+        self.model, self.blind = unwrapped(model)
         if self.blind:
             self.notes.append(self.blind)
         self.evaluates = not any(isinstance(m, _FAST) for m in self.model.modules())
-        self.handles: list[Any] = []
+        self.handles: dict[str, Any] = {}
         self.probes = Probes(self.model, self.safely)
         if self.probes.hidden and not self.blind:
             self.notes.append("layers inside compiled parts, and activations applied as functions, were not watched")
         self.names: dict[str, nn.Parameter] = {}
         self.batch: int | None = None
         self.mode = True  # the model's `training` at the last update
-        self.met = self.armed = False  # the model was called; the coming update is measured
-        self.pass_end: Any = None
+        self.armed = False  # the coming update is measured
+        self.validated = self.expected = 0  # updates at the last validation that was told, and at the next one
         self.pending: dict[str, Any] = {}
         self.old: dict[str, np.ndarray] = {}  # of weights that the optimizer does not hold
         self.chunked = 0
-        self.passes, self.scale = 0, 1.0  # of the coming update: forward passes, and what their losses are multiplied by
+        self.passes, self.scale = (
+            0,
+            1.0,
+        )  # of the coming update: forward passes, and what their losses are multiplied by
 
     # -- attaching --------------------------------------------------------------------------------------------------
 
@@ -112,12 +120,25 @@ class Watch(Watcher, AbstractContextManager):
                 warn("this optimizer is watched already; both watchers go on, and will find the same")
             _watched.add(self.optimizer)
             self.mode = self.model.training
-            if not self.blind:
-                self.handles.append(self.model.register_forward_pre_hook(Inert(self._pass_begins)))
-            self.handles.append(self.optimizer.register_step_pre_hook(Inert(self._before_update)))
-            self.handles.append(self.optimizer.register_step_post_hook(Inert(self._after_update)))
-            self.armed = self.journal.is_measured(0)
+            self.handles["after"] = self.optimizer.register_step_post_hook(self._after_update)
+            self._arm(True)
         return self
+
+    def _arm(self, measure: bool, evaluated: bool = False) -> None:
+        """Prepare for the coming update: hooks hang only where it is measured, or where an evaluation is expected."""
+        self.armed = measure
+        wanted = {
+            "pass": None if self.blind or not (measure or evaluated) else self._listen,
+            "before": None if not measure else lambda: self.optimizer.register_step_pre_hook(self._before_update),
+        }
+        for name, attach in wanted.items():
+            if attach is None and name in self.handles:
+                self.handles.pop(name).remove()
+            elif attach is not None and name not in self.handles:
+                self.handles[name] = attach()
+
+    def _listen(self) -> Any:
+        return self.model.register_forward_pre_hook(Inert(self._pass_begins))
 
     def __exit__(self, *error: Any) -> None:
         self.detach()
@@ -129,9 +150,9 @@ class Watch(Watcher, AbstractContextManager):
     def detach(self) -> None:
         _watched.discard(self.optimizer)
         self.probes.detach()
-        for handle in [*self.handles, *([self.pass_end] if self.pass_end is not None else [])]:
+        for handle in self.handles.values():
             handle.remove()
-        self.handles, self.pass_end = [], None
+        self.handles.clear()
 
     def _end(self) -> None:
         if self.updates == 0:
@@ -148,12 +169,11 @@ class Watch(Watcher, AbstractContextManager):
     # -- forward passes ---------------------------------------------------------------------------------------------
 
     def _pass_begins(self, module: nn.Module, args: Any) -> None:
-        self.met = True
         wanted = self.evaluates and self.journal.begun and self.probes.evaluated.rows < ROWS
-        if self.aside or self.pass_end is not None or not (self.armed or wanted):
+        if self.aside or "end" in self.handles or not (self.armed or wanted):
             return
         with self.safely():
-            if _transformed():
+            if transformed():
                 return
             training = torch.is_grad_enabled() and (module.training or not self.mode)
             if not (self.armed if training else wanted):
@@ -169,28 +189,27 @@ class Watch(Watcher, AbstractContextManager):
                     self.passes = 0
                 self.passes, self.scale = self.passes + 1, scale
             self.probes.attach(training)
-            self.pass_end = module.register_forward_hook(Inert(self._pass_ends), always_call=True)
+            self.handles["end"] = module.register_forward_hook(Inert(self._pass_ends), always_call=True)
 
     def _pass_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self.pass_end is not None:
-            self.pass_end.remove()
-            self.pass_end = None
+        if "end" in self.handles:
+            self.handles.pop("end").remove()
         self.probes.detach()
 
     # -- updates ----------------------------------------------------------------------------------------------------
 
     def _before_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self.aside or not self.armed:
+        if self.aside or not self.armed or torch.compiler.is_compiling():
             return
         with self.safely(), torch.no_grad():
-            if _capturing():
+            if capturing():
                 return
-            if self.scaler is None and (found := _scaler_above()) is not None:
+            if self.scaler is None and (found := scaler_above()) is not None:
                 self.scaler, self.scale = found, float(found.get_scale())
                 if self.passes > 1:  # perhaps attempts that made no update: measure the next one
                     self.passes = 0
             self.names = self.names or weight_names(self.model)
-            closure = len(args) > 1 and args[1] is not None or kwargs.get("closure") is not None
+            closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
             self.pending = {
                 "rates": [float(group["lr"]) for group in optimizer.param_groups if "lr" in group],
                 "before": [sample(p) for p in self.names.values()],
@@ -202,27 +221,35 @@ class Watch(Watcher, AbstractContextManager):
         return [None if p.grad is None else sample(p.grad) for p in self.names.values()]
 
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self.aside:
+        if self.aside or torch.compiler.is_compiling():
             return
-        with self.safely(), torch.no_grad():
-            retry = False
-            if self.armed and self.pending:
+        retry = False
+        if self.armed and self.pending:
+            with self.safely(), torch.no_grad():
                 if self.pending["gradients"] is None:
                     self.pending["gradients"] = self._gradients()
                 retry = not self._measured()
                 self.pending, self.passes = {}, 0
                 self.probes.forget()
-            self.updates += 1
-            self.mode = self.model.training
-            if self.updates - self.chunked >= self.journal.every and self.journal.begun:
+        self.updates += 1
+        self.mode = self.model.training
+        if self.updates - self.chunked >= self.journal.every and self.journal.begun:
+            with self.safely(), torch.no_grad():
                 self._chunk()
-            self.armed = retry or self.journal.is_measured(self.updates)
+        measure, evaluated = retry or self.journal.is_measured(self.updates), self.updates == self.expected
+        if measure != self.armed or evaluated or "pass" in self.handles:
+            with self.safely():
+                self._arm(measure, evaluated)
 
     def _scale(self) -> float:
         return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
 
     def _measured(self) -> bool:
         """Write what this update was -> whether it could be."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._write()
+
+    def _write(self) -> bool:
         if not self.journal.begun:
             self._begin()
         void = getattr(self.optimizer, "found_inf", None)  # of a fused optimizer, which then leaves all as it was
@@ -235,10 +262,7 @@ class Watch(Watcher, AbstractContextManager):
         before, after = arrays[:count], arrays[len(arrays) - count :]
         slopes = iter(arrays[count : len(arrays) - count])
         by = float(fused) if fused is not None else 1.0
-        gradients = [
-            0.0 if t is None else _rms(next(slopes), p) / by
-            for t, p in zip(self.pending["gradients"], self.names.values(), strict=True)
-        ]
+        gradients = [0.0 if t is None else _rms(next(slopes)) / by for t in self.pending["gradients"]]
         activation, gradient = self.probes.lines(self.scale)
         if self.scaler is not None and np.isfinite(gradients).all() and any(_above_zero(gradient["nonfinite"])):
             return False  # an attempt whose scale was too large is in it: take the next update instead
@@ -292,15 +316,17 @@ class Watch(Watcher, AbstractContextManager):
 
     def _log(self, loss: Any, train: dict[str, Any], validation: dict[str, Any]) -> None:
         if isinstance(loss, torch.Tensor):
-            loss = loss.detach().clone()
+            # on an accelerator a loss is read with the others of its chunk, for reading makes it wait
+            loss = loss.item() if loss.is_cpu else loss.detach().clone()
         if validation:
             self._units(at_least=FEWEST)
-        super()._log(loss, train, validation)
+            self.expected, self.validated = 2 * self.updates - self.validated, self.updates
+        self.journal.log(self.updates, loss, train, validation)
 
     def _chunk(self) -> None:
         if not self.names or not self.journal.begun:
             return
-        weights = [p.detach().to_local() if hasattr(p, "to_local") else p.detach() for p in self.names.values()]
+        weights = [local(p.detach()) for p in self.names.values()]
         norms = read([torch.linalg.vector_norm(w.float() if w.dtype.itemsize < 4 else w) for w in weights])
         self.journal.chunk(self.updates, np.concatenate(norms))
         self.chunked = self.updates
@@ -315,64 +341,10 @@ class Watch(Watcher, AbstractContextManager):
             probes.units, probes.evaluated = fresh(), fresh()
 
 
-def _losses(values: Sequence[Any]) -> list[float]:
-    """Numbers, of tensors on whatever device, in one transfer."""
-    tensors = [v.detach().reshape(-1)[:1] for v in values if isinstance(v, torch.Tensor)]
-    found = iter(np.concatenate(read(tensors)).tolist() if tensors else [])
-    return [next(found) if isinstance(v, torch.Tensor) else float(v) for v in values]
-
-
-def _rms(values: np.ndarray, sparse: Any = None) -> float:
+def _rms(values: np.ndarray) -> float:
     v = values.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if sparse is not None and sparse.grad is not None and sparse.grad.is_sparse:  # rows that are not there are 0
-            return float(np.sqrt(np.dot(v, v) / sparse.numel()))
-        return float(np.sqrt(np.dot(v, v) / max(v.size, 1)))
+    return math.sqrt(np.dot(v, v) / max(v.size, 1))
 
 
 def _above_zero(values: Iterable[Any]) -> list[bool]:
     return [isinstance(v, float) and v > 0 for v in values]
-
-
-def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
-    """(the module itself, why its layers cannot be watched or "")."""
-    if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
-        model = model.module
-    reason = "a compiled model calls none of its layers: weights, updates and losses were watched, the layers were not"
-    if is_compiled(model):
-        return getattr(model, "_orig_mod", model), reason
-    if isinstance(model, torch.jit.ScriptModule):
-        return model, reason.replace("compiled", "scripted")
-    if isinstance(model, nn.TransformerEncoder | nn.TransformerEncoderLayer):
-        return model, (
-            "nn.TransformerEncoder evaluates in another way where it is watched, so its layers were not: make it a part "
-            "of a module of your own"
-        )  # fmt: skip
-    return model, ""
-
-
-def _scaler_above() -> Any:
-    """The GradScaler that is making this step, if one is."""
-    frame = sys._getframe(2)
-    for _ in range(12):
-        if frame is None:
-            return None
-        if isinstance(owner := frame.f_locals.get("self"), torch.amp.GradScaler):
-            return owner if owner.is_enabled() else None
-        frame = frame.f_back
-    return None
-
-
-def _transformed() -> bool:
-    """Whether this runs inside `torch.func`, whose tensors must not be kept."""
-    peek = getattr(torch._C._functorch, "peek_interpreter_stack", None)
-    return peek is not None and peek() is not None
-
-
-def _capturing() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-
-
-def _rank() -> int:
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0

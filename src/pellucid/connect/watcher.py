@@ -87,13 +87,17 @@ class Watcher:
         """
         if self.aside:
             return
-        with self.safely():
+        try:  # as `safely`, and cheaper: this may be called at every step
+            if validation_loss is None and not scores:
+                return self._log(loss, {}, {})
             train = {name: value for name, value in scores.items() if not name.startswith("validation_")}
             prefix = len("validation_")
             validation = {name[prefix:]: value for name, value in scores.items() if name not in train}
             if validation_loss is not None:
                 validation = {"loss": validation_loss, **validation}
             self._log(loss, train, validation)
+        except Exception as error:
+            self.step_aside(error)
 
     def _log(self, loss: Any, train: dict[str, Any], validation: dict[str, Any]) -> None:
         self.journal.log(self.updates, loss, train, validation)
@@ -144,7 +148,13 @@ class Watcher:
             notes.append("  note: no loss was told, so harm cannot be shown: w.log(loss=..., validation_loss=...)")
         if not findings:
             return "\n".join([f"pellucid: {seen}; nothing found that harms.", *notes])
-        return "\n".join([f"pellucid: {seen}; {_count(len(findings), 'finding')}.", *(_told(finding) for finding in findings), *notes])
+        return "\n".join(
+            [
+                f"pellucid: {seen}; {_count(len(findings), 'finding')}.",
+                *(_told(finding) for finding in findings),
+                *notes,
+            ]
+        )
 
 
 def _count(number: int, name: str) -> str:
@@ -156,9 +166,7 @@ def _told(finding: Finding) -> str:
         f", from update {finding.step}" if finding.step is not None else ""
     )
     lines = [f"  {finding.severity}: {finding.about.title}{where}", f"    {finding.summary}"]
-    changes = [
-        r.text or ", ".join(f"{name} = {value}" for name, value in r.settings.items()) for r in finding.remedies
-    ]
+    changes = [r.text or ", ".join(f"{name} = {value}" for name, value in r.settings.items()) for r in finding.remedies]
     if changes:
         lines.append(f"    change: {'; or '.join(changes)}")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ class Journal:
 
     def __init__(self, every: int, out: Path | None = None, read: Callable[[Sequence[Any]], list[float]] = _floats):
         self.every, self.out, self.read = every, out, read
-        self._record, self._writer = Record(), None
+        self._record, self._writer, self._offset = Record(), None, 0
         self._steps: list[dict[str, Any]] = []  # of this chunk, until its losses are read
         self._told: list[tuple[int, Any]] = []  # (step, loss) of this chunk, perhaps still on the device
         self._loose: list[tuple[int, float]] = []  # of loops that tell no validation: (updates, loss) of each call
@@ -77,13 +77,16 @@ class Journal:
         """What the loop tells after so many updates. loss: of a batch, or the mean since the last call where that is
         long ago. validation: scores, with which an epoch ends."""
         since, self._last = updates - self._last, updates
+        if since <= 1 and self.told and not validation and self._before is not None and loss is not None:
+            self._told.append((updates if self._before else updates - 1, loss))  # the common call
+            return
         self.told |= loss is not None or bool(validation)
         if self._before is None and loss is not None:
             self._before = updates == 0
         if loss is not None and (since <= 1 or not validation):
             self._told.append((updates if self._before else max(updates - 1, 0), loss))
         if validation:
-            self._epoch(updates, loss if since > 1 else None, train or {}, validation)
+            self.epoch(updates, loss if since > 1 else None, train or {}, validation)
         elif loss is not None and since > 1 and not self.validated:
             self._loose = _thinned([*self._loose, (updates, self.read([loss])[0])])
 
@@ -118,17 +121,19 @@ class Journal:
         self._chunk += means.values()
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, and close the file; it opens again where more is told."""
         self.flush()
         if not self.validated:
             for line in self._closing():
                 self._append(line)
             self._loose, self.validated = [], True
         if self._writer is not None:
+            self._offset = self._writer.offset
             self._writer.close()
             self._writer = None
 
-    def _epoch(self, updates: int, loss: Any, train: Mapping[str, Any], validation: Mapping[str, Any]) -> None:
+    def epoch(self, updates: int, loss: Any, train: Mapping[str, Any], validation: Mapping[str, Any]) -> None:
+        """An epoch has ended. loss: the mean over it; None: of the losses told since the last one."""
         self.flush()
         self.validated = True
         own = self.read([*train.values(), *validation.values()])
@@ -141,7 +146,7 @@ class Journal:
         line = {
             "kind": "epoch", "epoch": len(self._record.epochs) + 1, "step": updates,
             "train": learned | {name: number(scores[name]) for name in train},
-            "validation": {name: number(scores[f"validation_{name}"]) for name in validation},
+            **({"validation": {n: number(scores[f"validation_{n}"]) for n in validation}} if validation else {}),
         }  # fmt: skip
         self._append(line)
         self._sum, self._count = 0.0, 0
@@ -158,7 +163,9 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         self._record.add(line)
-        if self._writer is not None:
+        if self.out is not None and self.begun:
+            if self._writer is None:
+                self._writer = RecordWriter(self.out, offset=self._offset)
             self._writer.append(line)
             self._writer.flush()
 

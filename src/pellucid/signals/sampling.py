@@ -43,7 +43,9 @@ def moments(samples: Iterable[np.ndarray]) -> np.ndarray:
     for sample in samples:
         v = sample.astype(np.float64).reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
-            total += v.size, v.sum(), np.dot(v, v), v.size - np.count_nonzero(v), v.size - np.isfinite(v).sum()
+            squares = np.dot(v, v)
+            wrong = 0 if np.isfinite(squares) else np.count_nonzero(~np.isfinite(v))
+            total += np.array([v.size, v.sum(), squares, np.count_nonzero(v == 0), wrong])
     return total
 
 
@@ -59,6 +61,8 @@ def rank_share(rows: np.ndarray) -> float:
     if min(rows.shape) < 2 or not np.isfinite(rows).all():
         return math.nan
     centred = rows - rows.mean(0)
-    small = centred @ centred.T if len(rows) <= rows.shape[1] else centred.T @ centred
+    if len(rows) > rows.shape[1]:
+        centred = centred.T
+    small = np.einsum("ik,jk->ij", centred, centred)  # BLAS would wake its threads for this
     squares = np.square(small).sum()
     return float(np.trace(small) ** 2 / squares / min(len(rows) - 1, rows.shape[1])) if squares > 0 else math.nan

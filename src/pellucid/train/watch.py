@@ -1,8 +1,8 @@
 """The doctor for any loop over optax: what an update does to each weight, kept in the optimizer's own state.
 
-    optimizer = pc.watch(optax.adam(1e-3))                       # in place of optax.adam(1e-3), under jit, scan and vmap
+    optimizer = pc.watch(optax.adam(1e-3))               # in place of optax.adam(1e-3); under jit, scan and vmap
     ...
-    record = pc.watched(opt_state, losses=losses)                # when training is over, or whenever one likes
+    record = pc.watched(opt_state, losses=losses)        # when training is over, or whenever one likes
     pc.diagnose(record)
 
 It wraps, for only so can it see both the gradient that comes in and the update that goes out; what is wrapped may be a
@@ -59,7 +59,8 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
     """
     if not isinstance(optimizer, optax.GradientTransformation):
         raise SettingError(
-            "this cannot be watched", where="optimizer", expected="an optax transformation", got=type(optimizer).__name__,
+            "this cannot be watched", where="optimizer", expected="an optax transformation",
+            got=type(optimizer).__name__,
             fix="pc.watch(optax.adam(1e-3)); for PyTorch: pc.connect.torch.watch(model, optimizer)",
         )  # fmt: skip
     if every < 1:
@@ -74,17 +75,19 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
             tree.unflatten([jnp.int32(i) for i in range(len(leaves))]), inner.init(params),
         )  # fmt: skip
 
-    def update(gradients: Any, state: WatchState, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
+        gradients = updates
         updates, after = inner.update(gradients, state.inner, params, **extra)
         step = state.step
         early = (step < every) & (step & (step - 1) == 0) & (step > 0)
         regular = step % every == 0
         given = params if params is not None else jax.tree.map(lambda g: jnp.full((1,), jnp.nan), gradients)
-        row = jax.lax.cond(
+        row: Any = jax.lax.cond(
             early | regular, lambda trees: _row(*trees), lambda trees: jnp.zeros(state.rows.shape[1:], jnp.float32),
             (gradients, updates, given),
         )  # fmt: skip
-        place = jnp.where(regular, EARLY + (step // every) % KEPT, 31 - jax.lax.clz(jnp.maximum(step, 1)))
+        power: Any = 31 - jax.lax.clz(jnp.maximum(step, 1))
+        place = jnp.where(regular, EARLY + (step // every) % KEPT, power)
         place = jnp.where(early | regular, place, EARLY + KEPT)  # out of range: nothing is written
         rows = state.rows.at[place].set(row, mode="drop")
         steps = state.steps.at[place].set(step, mode="drop")
