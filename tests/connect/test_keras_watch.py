@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +206,16 @@ def test_the_record_is_written_and_can_be_diagnosed(tmp_path):
     fit(mlp(), w)
     assert pc.diagnose(tmp_path) == pc.diagnose(w.record) == w.findings()
     assert w.record.setup["trivial_loss"] == pytest.approx(np.log(3))
+
+
+def test_the_page_shows_a_step_that_is_too_large():
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(page.split("<!-- keras -->\n```python\n")[1].split("```")[0], names)
+    record = names["w"].record
+    update, size = (record.series("weight", name)[1][:, 0] for name in ("update", "rms"))
+    assert (update / size).max() > 0.5
+    assert max(line["loss"]["max"] for line in record.chunks) > 10 * np.log(2)
 
 
 def test_what_is_no_probe():

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -643,6 +644,23 @@ def test_weights_have_the_names_that_pellucid_gives_them():
         "lstm/w", "lstm/u", "lstm/b", "lstm/v", "lstm/w_reverse", "lstm/u_reverse",
     ]  # fmt: skip
     assert list(weight_names(nn.Sequential(nn.MultiheadAttention(4, 2)))) == ["0/w", "0/b", "0/out", "0/out_bias"]
+
+
+def test_without_pytorch_it_says_what_to_install():
+    code = "import sys; sys.modules['torch'] = None; import pellucid as pc; pc.connect.torch.watch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 'pip install "pellucid[torch]"' in done.stderr
+
+
+def test_the_page_shows_a_gradient_that_vanishes():
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(page.split("<!-- pytorch -->\n```python\n")[1].split("```")[0], names)
+    record = names["w"].record
+    gradients = record.series("gradient", "rms")[1]
+    assert (gradients[:, 0] < 1e-6 * gradients[:, -1]).all()  # the first layer hears nothing
+    assert all(line["validation"]["loss"] > 0.6 for line in record.epochs)  # of two classes: ln 2 is 0.693
+    assert len(record.epochs) == 10
 
 
 def test_no_jax_is_loaded():

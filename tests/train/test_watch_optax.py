@@ -1,5 +1,7 @@
 """An optimizer that is watched: the same updates, and a record of them in its state."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,6 +108,15 @@ def test_losses_and_validation_make_epochs():
     assert record.epochs[0]["train"]["loss"] == pytest.approx(float(losses[:100].mean()), rel=1e-4)
     assert [line["step"] for line in record.chunks] == [100, 200, 250]
     assert pc.diagnose(record) is not None
+
+
+def test_the_page_shows_weights_that_are_too_large():
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(page.split("<!-- optax -->\n```python\n")[1].split("```")[0], names)
+    record = names["record"]
+    assert record.steps[0]["loss"] > 1000
+    assert max(record.steps[0]["weight"]["gradient"]) > 10
 
 
 def test_several_at_once_under_vmap_are_read_one_by_one():

@@ -11,6 +11,8 @@ The two lie in `torch_watch` and `torch_weights`, and each is imported when it i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pellucid.errors import MissingExtra
+
 if TYPE_CHECKING:
     from pellucid.connect.torch_watch import Watch as Watch
     from pellucid.connect.torch_watch import watch as watch
@@ -26,7 +28,12 @@ _HOME = {name: f"pellucid.connect.{home}" for home, names in _HOMES.items() for 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pellucid.connect.torch' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtra("PyTorch is not installed", fix='pip install "pellucid[torch]"') from error
 
 
 def __dir__() -> list[str]:

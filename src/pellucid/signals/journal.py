@@ -102,8 +102,9 @@ class Journal:
         self._append(line)
         if max(len(self._record.steps), len(self._record.chunks)) > MOST_LINES:
             self.every *= 2
-            for lines in (self._record.steps, self._record.chunks):
-                lines[:] = [line for line in lines if is_measured(line["step"], self.every)]
+            steps, chunks = self._record.steps, self._record.chunks
+            steps[:] = [line for line in steps if is_measured(line["step"], self.every)]
+            chunks[:] = _thinned(chunks, MOST_LINES // 2)
 
     def flush(self) -> None:
         """Write the steps measured so far, each with its loss."""
@@ -170,8 +171,8 @@ class Journal:
             self._writer.flush()
 
 
-def _thinned(pairs: list[Any]) -> list[Any]:
-    return pairs[1::2] if len(pairs) > MOST_LINES else pairs
+def _thinned(lines: list[Any], most: int = MOST_LINES) -> list[Any]:
+    return lines[1::2] if len(lines) > most else lines
 
 
 def _spread(losses: list[float]) -> dict[str, Any]:
