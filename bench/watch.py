@@ -45,8 +45,9 @@ def torch_loop(widths: tuple[int, ...], batch: int, watched: bool) -> Callable[[
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            seen = loss.item()  # as most loops do, watched or not
             if w is not None:
-                w.log(loss=loss)
+                w.log(loss=seen)
 
     return run
 

@@ -214,7 +214,7 @@ def test_the_page_shows_a_step_that_is_too_large():
     exec(page.split("<!-- keras -->\n```python\n")[1].split("```")[0], names)
     record = names["w"].record
     update, size = (record.series("weight", name)[1][:, 0] for name in ("update", "rms"))
-    assert (update / size).max() > 0.5
+    assert np.nanmax(update / size) > 0.5
     assert max(line["loss"]["max"] for line in record.chunks) > 10 * np.log(2)
 
 

@@ -10,7 +10,7 @@
             w.log(validation_loss=evaluate(model))
     w.findings(), w.record
 
-Measured are the updates 0, 1, 2, 4, 8, ... and then every 100th: activations and gradients of each layer, gradients,
+Measured are the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): activations and gradients of each layer, gradients,
 updates and sizes of each weight; and the share of dead and saturated units, in the evaluation passes (from the second
 on: they are expected as many updates after the first as that was after the beginning) or, where there are none, in the
 measured updates. In between one hook counts the optimizer's updates. Nothing that is watched is changed, no random
@@ -38,6 +38,9 @@ from pellucid.signals.record import number, numbers
 
 OPTIMIZERS = {"Adam": "adam", "NAdam": "adam", "RAdam": "adam", "Adamax": "adam", "AdamW": "adamw",
               "RMSprop": "rmsprop", "Adagrad": "adagrad", "Lion": "lion", "Muon": "muon"}  # fmt: skip
+# a step is taken to last so long (seconds), and a second to suffice for so many operations; what takes less than SHORT
+# is measured half as often, for beside it a measurement is dear
+STEP, FLOPS, SHORT = 300e-6, 60e9, 2e-3
 FEWEST = 64  # examples by which units may be judged
 _watched: weakref.WeakSet = weakref.WeakSet()  # optimizers
 # evaluation passes of these take another way through PyTorch where hooks are attached, with other roundings
@@ -106,7 +109,7 @@ class Watch(Watcher, AbstractContextManager):
         self.validated = self.expected = 0  # updates at the last validation that was told, and at the next one
         self.pending: dict[str, Any] = {}
         self.old: dict[str, np.ndarray] = {}  # of weights that the optimizer does not hold
-        self.chunked = 0
+        self.chunked, self.length, self.rare = 0, self.journal.every, every is None
         self.passes, self.scale = (
             0,
             1.0,
@@ -233,7 +236,7 @@ class Watch(Watcher, AbstractContextManager):
                 self.probes.forget()
         self.updates += 1
         self.mode = self.model.training
-        if self.updates - self.chunked >= self.journal.every and self.journal.begun:
+        if self.updates - self.chunked >= self.length and self.journal.begun:
             with self.safely(), torch.no_grad():
                 self._chunk()
         measure, evaluated = retry or self.journal.is_measured(self.updates), self.updates == self.expected
@@ -299,6 +302,8 @@ class Watch(Watcher, AbstractContextManager):
         if name == "SGD" and group.get("momentum"):
             known = "nesterov" if group.get("nesterov") else "momentum"
         self.probes.fixed = True
+        if self.rare and STEP + 6 * sum(p.numel() for p in self.names.values()) * (self.batch or 1) / FLOPS < SHORT:
+            self.journal.every *= 2
         setup = {
             "tool": "pytorch", "optimizer": known, "learning_rate": float(group["lr"]) if "lr" in group else None,
             "batch": self.batch, **self.told,
