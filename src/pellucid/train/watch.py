@@ -5,12 +5,13 @@
     record = pc.watched(opt_state, losses=losses)        # when training is over, or whenever one likes
     pc.diagnose(record)
 
-It wraps, for only so can it see both the gradient that comes in and the update that goes out; what is wrapped may be a
-chain, and the result may stand in one: `optax.chain(optax.clip(1.0), pc.watch(optax.adam(1e-3)))`. Nothing is called
-back to Python, and the updates are those of the optimizer alone. Layers are not seen from here, only weights.
+What is watched may be a chain, and the result may stand in one: `optax.chain(optax.clip(1.0),
+pc.watch(optax.adam(1e-3)))`. Nothing is called back to Python, and the updates are those of the optimizer alone.
+Layers are not seen from here, only weights.
 
-The state holds a row for each of the updates 0, 1, 2, 4, 8, ... and for the last `KEPT` of every so many; there is a
-`lax.cond` around the statistics, which hands out one small row, and none around the weights.
+The state holds a row for each of the updates 0, 1, 2, 4, 8, ... and for the last `KEPT` of every so many. An update is
+measured by where the weights are at the next one, not by what the optimizer returns: so whatever else changes it counts
+(a schedule behind it in the chain), and the compiler still fuses the optimizer with what applies it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,10 @@ from pellucid.network.probes import moments, sample
 from pellucid.signals.journal import Journal
 from pellucid.signals.record import Record, number, numbers, spread
 
-EVERY = 50
+EVERY = 100
 KEPT = 96  # rows of regular updates; the early ones have places of their own
 EARLY = 32  # 1, 2, 4, ...
+ROWS = EARLY + KEPT
 CHUNK = 100  # steps whose losses are summed up in one line
 TOLD = ("task", "loss", "optimizer", "learning_rate", "batch", "rows", "updates", "steps_per_epoch", "classes",
         "trivial_loss")  # fmt: skip
@@ -36,12 +38,13 @@ TOLD = ("task", "loss", "optimizer", "learning_rate", "batch", "rows", "updates"
 
 class WatchState(NamedTuple):
     """step: updates made.   steps: [rows], the update of each row, -1 where there is none.   rows: [rows, weights, 7]:
-    five sums of the gradient, then the mean squares of update and weight.   places: a tree like the weights', of their
-    numbers.   inner: the optimizer's own state."""
+    five sums of the gradient, then the mean squares of update and weight.   kept: samples of the weights before the
+    last measured update.   places: a tree like the weights', of their numbers.   inner: the optimizer's own state."""
 
     step: jax.Array
     steps: jax.Array
     rows: jax.Array
+    kept: list[jax.Array]
     places: Any
     inner: Any
 
@@ -52,10 +55,13 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
     every: measure each so many updates, besides the first few.
 
     >>> tx = watch(optax.sgd(0.5))
-    >>> weights = {"w": jnp.array([1.0, 2.0])}
-    >>> updates, state = tx.update({"w": jnp.array([2.0, -2.0])}, tx.init(weights), weights)
-    >>> updates["w"].tolist(), watched(state).steps[0]["weight"]["update"]
-    ([-1.0, 1.0], [1.0])
+    >>> weights, gradients = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([2.0, -2.0])}
+    >>> state = tx.init(weights)
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(gradients, state, weights)
+    ...     weights = optax.apply_updates(weights, updates)
+    >>> [line["weight"]["update"] for line in watched(state).steps]       # the last one is known from the next call on
+    [[1.0], ['nan']]
     """
     if not isinstance(optimizer, optax.GradientTransformation):
         raise SettingError(
@@ -70,41 +76,55 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
     def init(params: Any) -> WatchState:
         leaves, tree = jax.tree.flatten(params)
         return WatchState(
-            jnp.zeros((), jnp.int32), jnp.full(EARLY + KEPT, -1, jnp.int32),
-            jnp.zeros((EARLY + KEPT, len(leaves), 7), jnp.float32),
-            tree.unflatten([jnp.int32(i) for i in range(len(leaves))]), inner.init(params),
+            jnp.zeros((), jnp.int32), jnp.full(ROWS, -1, jnp.int32), jnp.zeros((ROWS, len(leaves), 7), jnp.float32),
+            [jnp.zeros_like(_sample(a)) for a in leaves], tree.unflatten([jnp.int32(i) for i in range(len(leaves))]),
+            inner.init(params),
         )  # fmt: skip
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
-        gradients = updates
-        updates, after = inner.update(gradients, state.inner, params, **extra)
-        step = state.step
-        early = (step < every) & (step & (step - 1) == 0) & (step > 0)
-        regular = step % every == 0
-        given = params if params is not None else jax.tree.map(lambda g: jnp.full((1,), jnp.nan), gradients)
-        row: Any = jax.lax.cond(
-            early | regular, lambda trees: _row(*trees), lambda trees: jnp.zeros(state.rows.shape[1:], jnp.float32),
-            (gradients, updates, given),
-        )  # fmt: skip
-        power: Any = 31 - jax.lax.clz(jnp.maximum(step, 1))
-        place = jnp.where(regular, EARLY + (step // every) % KEPT, power)
-        place = jnp.where(early | regular, place, EARLY + KEPT)  # out of range: nothing is written
-        rows = state.rows.at[place].set(row, mode="drop")
-        steps = state.steps.at[place].set(step, mode="drop")
-        return updates, WatchState(step + 1, steps, rows, state.places, after)
+        slopes = jax.tree.leaves(updates)
+        weights = [jnp.full_like(g, jnp.nan) for g in slopes] if params is None else jax.tree.leaves(params)
+        place, before = _place(state.step, every), _place(state.step - 1, every)
+
+        def moved(_, rows):
+            """How far the weights went since the last update, which was measured."""
+            apart = [_mean_square(_sample(w) - k) for w, k in zip(weights, state.kept, strict=True)]
+            return rows.at[before, :, 5].set(jnp.stack(apart))
+
+        def measured(_, carry):
+            rows, steps, _ = carry
+            row = [
+                jnp.concatenate([moments(g), jnp.stack([jnp.nan, _mean_square(_sample(w))])])
+                for g, w in zip(slopes, weights, strict=True)
+            ]
+            return rows.at[place].set(jnp.stack(row)), steps.at[place].set(state.step), [_sample(w) for w in weights]
+
+        rows, steps, kept = state.rows, state.steps, state.kept
+        if slopes:  # loops of one round or none, not `cond`, through which a CPU copies what it carries
+            rows = jax.lax.fori_loop(0, (before < ROWS).astype(jnp.int32), moved, rows)
+            rows, steps, kept = jax.lax.fori_loop(0, (place < ROWS).astype(jnp.int32), measured, (rows, steps, kept))
+        updates, after = inner.update(updates, state.inner, params, **extra)
+        return updates, WatchState(state.step + 1, steps, rows, kept, state.places, after)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _row(gradients: Any, updates: Any, params: Any) -> jax.Array:
-    def mean_square(a: Any) -> jax.Array:
-        return jnp.square(sample(jnp.abs(jnp.asarray(a))).astype(jnp.float32)).mean()
+def _place(step: jax.Array, every: int) -> jax.Array:
+    """The row of an update; `ROWS` of one that is not measured."""
+    regular: Any = (step >= 0) & (step % every == 0)
+    early = (step > 0) & (step < every) & (step & (step - 1) == 0)
+    power: Any = 31 - jax.lax.clz(jnp.maximum(step, 1))
+    otherwise: Any = jnp.where(early, power, ROWS)
+    place: Any = jnp.where(regular, EARLY + (step // every) % KEPT, otherwise)
+    return place
 
-    leaves = zip(*map(jax.tree.leaves, (gradients, updates, params)), strict=True)
-    rows = [
-        jnp.concatenate([moments(jnp.asarray(g)), jnp.stack([mean_square(u), mean_square(p)])]) for g, u, p in leaves
-    ]
-    return jnp.stack(rows) if rows else jnp.zeros((0, 7), jnp.float32)
+
+def _sample(a: Any) -> jax.Array:
+    return sample(jnp.asarray(a)).astype(jnp.float32)
+
+
+def _mean_square(a: jax.Array) -> jax.Array:
+    return jnp.square(a).mean()
 
 
 def watched(
