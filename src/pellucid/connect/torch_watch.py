@@ -10,11 +10,12 @@
             w.log(validation_loss=evaluate(model))
     w.findings(), w.record
 
-Measured are the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): activations and gradients of each layer, gradients,
-updates and sizes of each weight; and the share of dead and saturated units, in the evaluation passes (from the second
-on: they are expected as many updates after the first as that was after the beginning) or, where there are none, in the
-measured updates. In between one hook counts the optimizer's updates. Nothing that is watched is changed, no random
-number is drawn, and a fault in here ends the watching, not the training. JAX is not loaded.
+Measured are the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): activations and
+gradients of each layer, gradients, updates and sizes of each weight; and the share of dead and saturated units, in the
+evaluation passes (from the second on: they are expected as many updates after the first as that was after the
+beginning) or, where there are none, in the measured updates. In between one hook counts the optimizer's updates.
+Nothing that is watched is changed, no random number is drawn, and a fault in here ends the watching, not the training.
+JAX is not loaded.
 """
 
 import math
