@@ -65,7 +65,7 @@ def gradient_norms(network, x, loss):
     def outputs(added):
         def step(state, now):
             z, added = now
-            h, *rest = cell.bend(z, state[0] @ p["u"] + v, state)
+            h, *rest = cell.bend(cell.split(z), cell.split(state[0] @ p["u"] + v), state)
             return (h + added, *rest), h + added
 
         first = (jnp.zeros_like(added[0]),) * cell.states

@@ -1,5 +1,6 @@
 """Language models and pairs, from text to text: training, resuming, scores, and what is written."""
 
+import json
 import math
 import signal
 
@@ -53,8 +54,8 @@ def test_scores_read_on_and_on(run):
 
 
 def test_training_carries_the_state_over_and_begins_each_epoch_without_one():
-    from pellucid.fit import Session
     from pellucid.recipe import make
+    from pellucid.session import Session
 
     recipe = make({"network": "rnn:4,embed=3", "epochs": 2, "context": 16, "batch_size": 4})
     session = Session(recipe, Dataset(TEXT, task="language"), {}, None, (), 1e9)
@@ -72,8 +73,8 @@ def test_training_carries_the_state_over_and_begins_each_epoch_without_one():
 
 
 def test_pieces_of_a_text_begin_at_another_place_each_epoch():
-    from pellucid.fit import Session
     from pellucid.recipe import make
+    from pellucid.session import Session
     from pellucid.train.loop import Loop
 
     layer = pc.Sequential(pc.Embed(None, 4), pc.Output())  # nothing to carry over
@@ -160,6 +161,35 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bytes(tmp_path):
     assert "".join(loaded.generate("the ", 30)) == "".join(whole.network.generate("the ", 30))
 
 
+def test_the_split_that_is_asked_for_is_that_of_a_text_too():
+    """(0.7, 0.15, 0.15) is the default of tables, and can be said of a text, whose default is another."""
+    data = Dataset(TEXT, task="language")
+    usual, asked = prepare(data, context=8), prepare(data, context=8, split=(0.7, 0.15, 0.15))
+    decode = asked.features.encoder.tokenizer.decode
+    n = len(TEXT)
+    for part, (a, b) in zip(("train", "validation", "test"), ((0, 0.7), (0.7, 0.85), (0.85, 1)), strict=True):
+        found = "".join(decode(row) for row in getattr(asked, part).x)
+        assert found == TEXT[round(a * n) : round(b * n)][: len(found)]
+        assert abs(len(found) - (b - a) * n) < 10
+    assert len(usual.train) > len(asked.train)
+
+
+def test_the_recipe_tells_how_a_text_was_read(tmp_path):
+    import tomllib
+
+    (tmp_path / "rhyme.txt").write_text(TEXT)
+    run = pc.fit("rnn:4", tmp_path / "rhyme.txt", steps=2, out=tmp_path / "runs")
+    data = tomllib.loads((run.path / "recipe.toml").read_text())["data"]
+    assert (data["context"], data["tokens"]) == (64, "characters") and "split" not in data
+    again = pc.fit("rnn:4", tmp_path / "rhyme.txt", steps=2, out=None, context=64, tokens="characters")
+    assert again.result["test"] == run.result["test"]
+    more = pc.fit(start=str(run.path), data=tmp_path / "rhyme.txt", steps=2, out=None, split=(0.5, 0.25, 0.25))
+    assert more.recipe.data.context == 64 and more.recipe.data.split == (0.5, 0.25, 0.25)
+    texts = Dataset(["so good", "so bad"] * 20, ["yes", "no"] * 20)
+    data = pc.fit("rnn:4", texts, steps=2, out=None, baselines=False).recipe.data
+    assert (data.context, data.tokens, data.split) == (256, "words", (0.7, 0.15, 0.15))
+
+
 @pytest.mark.parametrize("attention", ["luong", "bahdanau"])
 def test_pairs_are_learned_and_written(attention, tmp_path):
     rng = np.random.default_rng(0)
@@ -182,6 +212,36 @@ def test_pairs_are_learned_and_written(attention, tmp_path):
     assert np.mean([s[::-1] == t for s, t in zip(sources, said, strict=True)]) == pytest.approx(
         run.result["test"]["exact_match"]
     )
+
+
+def test_predict_writes_a_target_for_each_line_of_a_text(tmp_path, capsys):
+    from pellucid.cli import main
+
+    words = [f"{a}{b}" for a in "abcde" for b in "vwxyz"]
+    (tmp_path / "pairs.txt").write_text("".join(f"{w}\t{w[::-1]}\n" for w in words))
+    (tmp_path / "new.txt").write_text("av\nbw\ncx\n")
+    said = []
+    for args in (
+        [
+            "train",
+            tmp_path / "pairs.txt",
+            "--network",
+            "seq2seq:8",
+            "--epochs",
+            1,
+            "--out",
+            tmp_path / "run",
+            "--quiet",
+        ],
+        ["predict", tmp_path / "run", tmp_path / "new.txt", "--json"],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main([str(arg) for arg in args])
+        assert left.value.code == 0
+        said.append(capsys.readouterr().out)
+    written = json.loads(said[1])
+    assert written["rows"] == 3
+    assert written["prediction"] == pc.Network.load(tmp_path / "run").predict(["av", "bw", "cx"]).tolist()
 
 
 def test_part_views_and_key():

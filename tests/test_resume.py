@@ -14,10 +14,11 @@ import pytest
 
 from pellucid.data import Dataset, prepare
 from pellucid.errors import Interrupted, RunError
-from pellucid.fit import Callback, fit, resume
+from pellucid.fit import fit, resume
 from pellucid.network.adapt import adapt
 from pellucid.network.architectures import mlp
 from pellucid.rundir import Lock, RunDir
+from pellucid.session import Callback
 from pellucid.train.loop import Loop, Settings
 from pellucid.train.losses import Loss
 from pellucid.train.metrics import Metric
@@ -58,7 +59,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from pellucid.errors import RunError
-from pellucid.fit import Callback, resume, run_recipe
+from pellucid.fit import resume, run_recipe
+from pellucid.session import Callback
 from pellucid.recipe import make
 from pellucid.rundir import RunDir
 
@@ -229,3 +231,23 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(RunError, match="the checkpoint cannot be read"):
         resume(stopped.value.path)
+
+
+def test_a_resumed_run_has_its_page_written_once(tmp_path, monkeypatch, capsys):
+    from pellucid import cli
+    from pellucid.views import report
+
+    class Stop(Callback):
+        def epoch_ended(self, event):
+            return "stop"
+
+    with pytest.raises(Interrupted):
+        fit("mlp:4", "iris", out=tmp_path, epochs=3, baselines=False, callbacks=[Stop()])
+    folder = next(tmp_path.iterdir())
+    pages, page = [], report.page
+    monkeypatch.setattr(report, "page", lambda found: pages.append(found.place.path) or page(found))
+    with pytest.raises(SystemExit) as left:
+        cli.main(["train", "--resume", str(folder), "--quiet"])
+    assert left.value.code == 0 and (folder / "report.html").is_file()
+    assert str(folder / "report.html") in capsys.readouterr().out.replace("\n", "")
+    assert pages == [folder]

@@ -84,6 +84,7 @@ def train(
     context: words.Context = None,
     sequences: words.Sequences = False,
     window: words.Window = None,
+    each_step: words.EachStep = False,
     image_size: words.ImageSize = None,
     skip_bad: words.SkipBad = False,
     weight: words.Weight = None,
@@ -107,6 +108,9 @@ def train(
     augment: words.Augment = None,
     seed: words.Seed = None,
     plain: words.Plain = False,
+    doctor: words.Doctor = None,
+    silence: words.Silence = None,
+    repair: words.Repair = False,
     set_: words.Set = None,
     name: words.Name = None,
     out: words.Out = None,
@@ -183,6 +187,20 @@ def runs(
     from pellucid.commands.look import runs
 
     runs(folder, as_json=json)
+
+
+@verb("diagnose")
+def diagnose(
+    run: words.RunArgument,
+    doctor: words.Doctor = None,
+    silence: words.Silence = None,
+    notes: words.Notes = False,
+    json: words.Json = False,
+) -> None:
+    """Say what is wrong with a run, finished or going, from its record."""
+    from pellucid.commands.diagnose import diagnose
+
+    diagnose(run, how=doctor, silence=silence or [], notes=notes, as_json=json)
 
 
 @verb("compare")

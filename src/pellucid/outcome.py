@@ -43,7 +43,7 @@ def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | No
             out[name] = evaluator(params, state, part).to_json(metric_name(metric))
     shown = next((name for name in reversed(PARTS) if out[name] is not None), None)
     if shown is not None and (part := parts[shown]) is not None:
-        if prepared.targets.each_step:  # outputs at every step may not fit into memory
+        if prepared.targets.tokens:  # outputs at every step may not fit into memory
             out["details"] = {"part": shown, **of_tokens(out[shown]["loss"], part)}
         else:
             outputs = evaluator.outputs(params, state, part)
@@ -68,6 +68,8 @@ def of_tokens(loss: float, part: Part) -> dict[str, float]:
 def details(outputs: np.ndarray, part: Part, targets: Targets) -> dict[str, Any]:
     """Further metrics, numbers in their own units; the confusion matrix of a single column of classes."""
     y, weight = part.y, part.weight
+    if targets.steps:
+        outputs, y, weight = of_steps(outputs, y, weight)
     if targets.task == "regression":
         outputs = outputs.reshape(len(outputs), -1) * targets.scale + targets.mean
         y = y.reshape(len(y), -1) * targets.scale + targets.mean
@@ -81,6 +83,12 @@ def details(outputs: np.ndarray, part: Part, targets: Targets) -> dict[str, Any]
         found["confusion"] = confusion_matrix(outputs, y, classes=len(targets.classes)).tolist()
         found["classes"] = [str(c) for c in targets.classes]
     return found
+
+
+def of_steps(outputs: np.ndarray, y: np.ndarray, weight: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+    """The steps that have a target as examples: outputs [n, steps, k] -> [m, k], y [n, steps] -> [m]."""
+    real = ~np.isnan(y) if y.dtype.kind == "f" else y >= 0
+    return outputs[real], y[real], None if weight is None else np.repeat(weight, real.sum(axis=1))
 
 
 def peak_memory() -> int:

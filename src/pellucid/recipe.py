@@ -22,7 +22,6 @@ from pellucid import __version__, files
 from pellucid.errors import RunError, SettingError, nearest
 
 FORMAT = 1
-SPLIT = (0.70, 0.15, 0.15)
 
 
 class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -36,7 +35,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     weight: str | None = None
     validation: str | None = None
     test: str | None = None
-    split: tuple[float, float, float] = SPLIT
+    split: tuple[float, float, float] | None = None  # None: 0.7, 0.15, 0.15; of a text 0.9, 0.05, 0.05
     fold: tuple[int, int] | None = None
     class_weights: str | dict[str, float] | None = None
     standardize: bool = True
@@ -45,6 +44,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     context: int | None = None
     sequences: bool = False
     window: int | None = None
+    each_step: bool = False
     image_size: int | tuple[int, int] | None = None
     skip_bad: bool = False
     fingerprint: str | None = None
@@ -53,7 +53,7 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """What `data.load` is told beside the source."""
         names = (
             "target", "task", "group", "time", "weight", "validation", "test", "text", "sequences", "window",
-            "image_size", "skip_bad",
+            "each_step", "image_size", "skip_bad",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -93,6 +93,8 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     plain: bool = False
     signals: bool = True
     baselines: bool = True
+    doctor: Literal["off", "hint", "full"] = "full"
+    silence: list[str] = []
 
 
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -200,16 +202,20 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
             "train.learning_rate", t.learning_rate,
             not isinstance(t.learning_rate, float) or 0 <= t.learning_rate < float("inf"), "a number >= 0, or auto",
         ),
-        ("data.split", d.split, all(0 <= part <= 1 for part in d.split), "three shares from 0 to 1"),
+        ("data.split", d.split, all(0 <= part <= 1 for part in d.split or ()), "three shares from 0 to 1"),
         ("data.context", d.context, d.context is None or d.context >= 1, "a whole number of tokens >= 1"),
         ("data.window", d.window, d.window is None or d.window >= 1, "a whole number of rows >= 1"),
-        ("data.split", d.split, abs(sum(d.split) - 1) < 1e-6 and d.split[0] > 0, "shares that add up to 1"),
+        ("data.split", d.split, not d.split or _whole(d.split), "shares that add up to 1, the first above 0"),
     ]  # fmt: skip
     for name, got, fine, expected in rules:
         if not fine:
             raise SettingError("a setting is out of range", where=f"{where}: {name}", expected=expected, got=got)
     if t.epochs is not None and t.steps is not None:
         raise SettingError("both epochs and steps are given", where=where, expected="one of them", fix="leave one out")
+
+
+def _whole(split: tuple[float, float, float]) -> bool:
+    return abs(sum(split) - 1) < 1e-6 and split[0] > 0
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

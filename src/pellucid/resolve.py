@@ -20,14 +20,16 @@ import msgspec
 
 import pellucid.network.catalogue  # noqa: F401  (a recipe may name any architecture)
 from pellucid.data import Features, Targets
+from pellucid.data.split import DEFAULT
+from pellucid.data.token_encoder import CONTEXT, TokenEncoder
 from pellucid.errors import NetworkError, SettingError, nearest
 from pellucid.network.adapt import adapt, arriving, introduced
 from pellucid.network.architecture import Architecture, Blueprint, find
 from pellucid.network.composite import replace_layers, walk
-from pellucid.network.dense import Output, resolve_output
+from pellucid.network.dense import Dropout, Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
-from pellucid.recipe import Recipe
+from pellucid.recipe import DataRecipe, Recipe
 from pellucid.train.augment import parse_augmentations
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
@@ -105,6 +107,20 @@ def _architecture(recipe: Recipe) -> Architecture | None:
         if name not in fields:
             raise SettingError(f"the network {architecture.name!r} has no {name}", fix=f"leave --{name} out")
     return dataclasses.replace(architecture, **extra)  # type: ignore[type-var]
+
+
+def of_network(recipe: Recipe, given: Any, network: Network) -> dict[str, Any]:
+    """What the doctor has to know of a network to say how it could be changed: its architecture's JSON and the names of
+    its settings, where it is one with a name, and the largest share that dropout takes away."""
+    layer = given.layer if isinstance(given, Network) else given
+    architecture = layer.architecture if isinstance(layer, Blueprint) else None
+    architecture = _architecture(recipe) if given is None else architecture
+    rates = [part.rate for _, part in walk(network.layer) if isinstance(part, Dropout)]
+    told: dict[str, Any] = {"dropout": max(rates, default=0.0)}
+    if architecture is not None and architecture.name in Architecture.registry:
+        told["architecture"] = architecture.to_json()
+        told["settings"] = [f.name for f in dataclasses.fields(architecture)]  # pyright: ignore[reportArgumentType]
+    return told
 
 
 def network_of(recipe: Recipe, live: Any, features: Features, targets: Targets, folder: Path | None) -> Network:
@@ -283,6 +299,18 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         versions=versions(),
         reproducible=whole and recipe.reproducible,
     )
+
+
+def data_words(data: DataRecipe, features: Features) -> dict[str, Any]:
+    """What of the data's settings was left open, as it was filled in. The shares of a text that is split by default
+    depend on its length, and stay open."""
+    if not isinstance(encoder := features.encoder, TokenEncoder):
+        return {"split": data.split or DEFAULT}
+    text = encoder.layout == "windows"
+    context = data.context or (encoder.steps if text else CONTEXT)
+    kind = encoder.tokenizer.kind  # byte pairs are no default, but may come from the run that this one started from
+    tokens = data.tokens or (kind if kind in ("characters", "words") else None)
+    return {"split": data.split or (None if text else DEFAULT), "context": context, "tokens": tokens}
 
 
 def check_paths(network: Network, settings: Settings) -> None:

@@ -114,6 +114,12 @@ def test_no_usable_column():
     assert "'same': the same value, 1, in each training row" in text
 
 
+def test_lists_in_cells_are_told_how_to_become_sequences():
+    text = problem(Features.fit, pl.DataFrame({"a": [[1, 2, 3], [1, 2]]}))
+    assert "'a': values of type List(Int64) are no features" in text
+    assert "a row for each step (--sequences --group COLUMN), or an array to an .npz" in text
+
+
 def test_rare_levels_beyond_64_share_the_unknown_slot():
     levels = [f"level{i % 70}" for i in range(700)] + ["level0"]
     f, notes = Features.fit(pl.DataFrame({"c": levels, "x": np.arange(701) % 5}))
@@ -298,6 +304,18 @@ def test_colour_images_have_a_mean_for_each_channel(dtype):
     np.testing.assert_allclose(f.mean, images.mean((0, 1, 2)))
     np.testing.assert_allclose(f.scale, images.std((0, 1, 2)))
     assert Features.fit(images[..., :1])[0].per == "all"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_sequences_have_a_mean_and_a_scale_for_each_feature(dtype):
+    x = (np.random.default_rng(0).normal(size=(20, 7, 3)) * [1, 40, 1000] + [0, 500, -9000]).astype(dtype)
+    f, _ = Features.fit(x, np.arange(15))
+    assert (f.per, f.dtype) == ("channel", "float32")
+    flat = x[:15].astype(np.float64).reshape(-1, 3)
+    np.testing.assert_allclose(f.mean, flat.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(f.scale, flat.std(0), rtol=1e-6)
+    grey, _ = Features.fit(np.zeros((4, 7, 3), np.uint8) + np.arange(3, dtype=np.uint8))
+    assert (grey.per, grey.mean.shape) == ("all", ())
 
 
 def test_no_standardisation_on_request():

@@ -179,14 +179,19 @@ def test_an_unreadable_image_is_named_or_left_out(tmp_path):
 
 def test_a_folder_that_cannot_be_trained_on(tmp_path):
     save(tmp_path / "a/1.png", picture())
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="one class only") as caught:
         load_images(tmp_path)
+    assert "got:      a\n" in str(caught.value) and "add a folder for each further class" in str(caught.value)
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match="a class has no images"):
+    with pytest.raises(DataError, match="a class has no images") as caught:
         load_images(tmp_path)
+    assert f"where:    {tmp_path / 'b'}" in str(caught.value) and "use --skip-bad" in str(caught.value)
+    save(tmp_path / "c/1.png", picture())
+    assert "class folders without images are left out: b" in load_images(tmp_path, skip_bad=True).notes
     save(tmp_path / "side/by.png", picture())
-    with pytest.raises(DataError, match="no class folders"):
+    with pytest.raises(DataError, match="no class folders") as caught:
         load_images(tmp_path / "side")
+    assert "move the images of each class into a folder" in str(caught.value)
     with pytest.raises(SettingError, match="size of an image"):
         load_images(tmp_path, size=0)
     folder_of(tmp_path / "p" / "train")
@@ -204,3 +209,25 @@ def test_images_to_be_predicted(tmp_path):
     assert one.x.shape == (1, 3, 3, 1) and one.names == ("0.png",)
     with pytest.raises(DataError, match="not trained on images"):
         unlabelled(tmp_path, (4,))
+
+
+def test_a_bad_image_among_those_to_be_predicted_is_named_without_the_option_that_is_not_there(tmp_path):
+    folder_of(tmp_path, each=1)
+    whole = (tmp_path / "cat/0.png").read_bytes()
+    (tmp_path / "cat/0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="an image cannot be read") as caught:
+        unlabelled(tmp_path, (6, 5, 3))
+    text = str(caught.value)
+    assert str(tmp_path / "cat/0.png") in text and "truncated" in text
+    assert "mend or remove it" in text and "--skip-bad" not in text
+
+
+@pytest.mark.parametrize(("given", "got"), [(np.array(["so", "on"], object), "text"), ({"a": [1], "b": [2]}, "a, b")])
+def test_a_network_for_images_meets_something_else(tmp_path, given, got):
+    folder_of(tmp_path, each=4)
+    features = prepare(load(tmp_path)).features
+    with pytest.raises(DataError) as caught:
+        features.transform(given, "new.csv")
+    text = str(caught.value)
+    assert "the network was trained on images" in text and "an array of shape (rows, 6, 5, 3)" in text
+    assert got in text and "a folder of images" in text and "new.csv" in text

@@ -92,7 +92,8 @@ def test_a_missing_file_names_files_nearby(csv):
 def test_a_folder_where_a_file_belongs(tmp_path):
     (tmp_path / "data.csv").mkdir()
     assert "this is a folder, not a file" in problem(load, tmp_path / "data.csv")
-    assert "the folder holds no data that can be read" in problem(load, tmp_path)
+    said = problem(load, tmp_path)
+    assert "the folder holds no data that can be read" in said and "a folder for each class, with images in it" in said
     assert "data.csv" in problem(load, tmp_path)
 
 

@@ -361,3 +361,37 @@ def test_pairs_that_cannot_be_used():
     f = prepare(Dataset(BOOK, task="language")).features
     assert "not trained on pairs" in problem(prepare, Dataset(WORDS, WORDS, task="pairs"), features=f)
     assert "no token ids" in problem(prepare(Dataset(WORDS, WORDS, task="pairs")).targets.encode, np.array([[99]]))
+
+
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.txt"])
+def test_pairs_without_a_header_in_each_kind_of_file(tmp_path, name):
+    between = "," if name.endswith("csv") else "\t"
+    path = tmp_path / name
+    path.write_text("".join(f"{w}{between}{w[::-1]}\n" for w in WORDS))
+    data = load(path, task="pairs")
+    assert (data.x.tolist(), data.y.tolist()) == (WORDS, [w[::-1] for w in WORDS])
+    assert any("is taken as a pair, not as column names" in note for note in data.notes)
+    assert load(path, task="pairs", target=False, text="source").x.tolist() == WORDS, "to predict, targets are not read"
+    part = load(path, task="pairs", validation=path).validation
+    assert part is not None and part.x.tolist() == WORDS
+
+
+def test_a_text_without_tabs_holds_no_pairs(tmp_path):
+    (tmp_path / "p.txt").write_text("so it goes\nand on\n")
+    said = problem(load, tmp_path / "p.txt", task="pairs")
+    assert "a row does not hold a pair" in said and "p.txt, line 1" in said and "so it goes" in said
+    assert "put a tab between source and target, a pair a line" in said
+
+
+def test_sources_are_read_a_line_or_a_row_each(tmp_path):
+    def sources(name, text):
+        (tmp_path / name).write_text(text)
+        return load(tmp_path / name, target=False, task="pairs", text="source").x
+
+    assert sources("a.txt", "ab\n\nc d\n").tolist() == ["ab", "", "c d"], "an answer for each line"
+    assert sources("b.txt", "a\tb\nc").tolist() == ["a\tb", "c"], "tabs that stand in some lines only are text"
+    assert sources("c.csv", "ab\nba\n").tolist() == ["ab", "ba"]
+    assert sources("d.tsv", "src\nab\n").tolist() == ["ab"]
+    assert sources("e.csv", "id,source\n1,ab\n2,ba\n").tolist() == ["ab", "ba"], "a table with the trained column"
+    said = problem(sources, "f.csv", "id,german,english\n1,geh,go\n")
+    assert "there is no column 'source'" in said and "choose one of: id, german, english" in said

@@ -384,3 +384,38 @@ def test_targets_that_do_not_fit(loss, outputs, y):
 def test_settings_out_of_range(make, text):
     with pytest.raises(SettingError, match=text):
         make()
+
+
+# -- sequences with a target at every step -----------------------------------------------------------------------------
+
+STEPS = np.array([[0.5, -2.0, 3.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
+REAL = np.array([[True, True, True, False], [True, True, False, False]])
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), MeanAbsoluteError(), Huber(0.7)])
+def test_numbers_at_steps_without_a_target_do_not_count(loss):
+    outputs = np.random.default_rng(0).normal(size=(2, 4, 1))
+    y = jnp.asarray(np.where(REAL, STEPS, np.nan), jnp.float32)
+    alone = [
+        loss.per_example(jnp.asarray(o[r]), jnp.asarray(s[r])) for o, s, r in zip(outputs, STEPS, REAL, strict=True)
+    ]
+    expected = [float(losses.mean()) for losses in alone]
+    np.testing.assert_allclose(loss.per_example(jnp.asarray(outputs, jnp.float32), y), expected, rtol=1e-5)
+    gradient = jax.grad(lambda o: loss.per_example(o, y).sum())(jnp.asarray(outputs, jnp.float32))
+    np.testing.assert_array_equal(np.asarray(gradient)[..., 0] != 0, REAL)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(0.1), BinaryCrossEntropy(), MeanSquaredError(), Perceptron()])
+def test_classes_at_steps_without_a_target_do_not_count(loss):
+    outputs = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3)), jnp.float32)
+    true = np.array([[0, 2, 1, 0], [1, 1, 0, 0]])
+    found = loss.per_example(outputs, jnp.asarray(np.where(REAL, true, -1)))
+    expected = [loss.per_example(o[r], jnp.asarray(t[r])).mean() for o, t, r in zip(outputs, true, REAL, strict=True)]
+    np.testing.assert_allclose(found, np.array(expected), rtol=1e-5)
+    gradient = jax.grad(lambda o: loss.per_example(o, jnp.asarray(np.where(REAL, true, -1))).sum())(outputs)
+    assert not np.asarray(gradient)[~REAL].any()
+
+
+def test_a_sequence_without_any_target_has_no_loss():
+    y = jnp.full((1, 3), jnp.nan)
+    assert MeanSquaredError().per_example(jnp.ones((1, 3, 1)), y).tolist() == [0.0]

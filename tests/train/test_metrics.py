@@ -279,3 +279,33 @@ def test_own_function():
 def test_mistakes(run, text):
     with pytest.raises(SettingError, match=text):
         run()
+
+
+# -- sequences with a target at every step -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), TopK(2), BalancedAccuracy(), F1(), RocAuc()])
+def test_classes_of_steps_are_scored_step_by_step(metric):
+    rng = np.random.default_rng(0)
+    outputs, y, weight = rng.dirichlet(np.ones(3), (20, 5)), rng.integers(0, 3, (20, 5)), rng.uniform(0.5, 2, 20)
+    real = np.arange(5) < rng.integers(1, 6, 20)[:, None]
+    flat = metric(outputs[real], y[real], np.repeat(weight, real.sum(1)))
+    padded = np.where(real, y, -1)
+    assert metric(outputs, padded, weight) == pytest.approx(flat)
+    if metric.additive:
+        sums = jax.jit(metric.update)(metric.zeros(), jnp.asarray(outputs), jnp.asarray(padded), jnp.asarray(weight))
+        assert metric.result(sums) == pytest.approx(flat, rel=1e-5)
+    table = confusion_matrix(outputs, padded, weight)
+    np.testing.assert_allclose(table, confusion_matrix(outputs[real], y[real], np.repeat(weight, real.sum(1))))
+
+
+@pytest.mark.parametrize("metric", [R2(), MeanAbsoluteError(), RootMeanSquaredError()])
+def test_numbers_of_steps_are_scored_step_by_step(metric):
+    rng = np.random.default_rng(0)
+    outputs, y = rng.normal(size=(20, 5, 1)), rng.normal(size=(20, 5)) * 2
+    real = np.arange(5) < rng.integers(1, 6, 20)[:, None]
+    flat = metric(outputs[real], y[real])
+    padded = np.where(real, y, np.nan)
+    assert metric(outputs, padded) == pytest.approx(flat)
+    sums = jax.jit(metric.update)(metric.zeros(), jnp.asarray(outputs), jnp.asarray(padded), jnp.ones(20))
+    assert metric.result(sums) == pytest.approx(flat, rel=1e-4)

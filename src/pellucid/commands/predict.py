@@ -18,9 +18,15 @@ def predict(run: Path, file: str, *, out: Path | None, probabilities: bool, devi
     options.check_device(device)
     network = Network.load(place.path)
     shape = network.features.shape if network.features is not None and network.features.dtype == "uint8" else None
-    data = load(file, target=False, image_shape=shape)
+    words: dict[str, Any] = {}
+    if network.targets is not None and network.targets.task == "pairs":
+        words = {"task": "pairs", "text": getattr(getattr(network.features, "encoder", None), "column", None)}
+    data = load(file, target=False, image_shape=shape, **words)
     files_of = {} if data.names is None else {"file": list(data.names)}
-    columns = {**files_of, **which(network, data.x), **prediction_columns(network, data.x, probabilities)}
+    if network.targets is not None and network.targets.steps:
+        columns = step_columns(network, data.x, probabilities)
+    else:
+        columns = {**files_of, **which(network, data.x), **prediction_columns(network, data.x, probabilities)}
     rows = len(next(iter(columns.values())))
     if as_json:
         print(json.dumps({"run": str(place.path), "rows": rows, **_plain(columns)}, ensure_ascii=False))
@@ -48,7 +54,7 @@ def which(network: Any, x: Any) -> dict[str, Any]:
 def prediction_columns(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
     """`prediction` (or `prediction_NAME` for each of several targets), and `probability_CLASS` for each class."""
     targets = network.targets
-    if targets is not None and targets.each_step:
+    if targets is not None and targets.tokens:
         return _texts(network, x, probabilities)
     outputs = network._outputs(x)
     if targets is None:
@@ -65,6 +71,25 @@ def prediction_columns(network: Any, x: Any, probabilities: bool) -> dict[str, A
     if probabilities and targets.task == "regression":
         raise DataError("numbers have no probabilities", where="--probabilities", fix="leave --probabilities out")
     return found
+
+
+def step_columns(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
+    """A row for each step that there is: which sequence (its number, or its group), which step, `prediction`, and
+    `probability_CLASS` for each class."""
+    import numpy as np
+
+    rows, target = network.features.transform(x), network.targets.columns[0]
+    outputs = network._forward(rows)
+    real = ~np.isnan(rows).all(axis=2)  # [n, steps]
+    names = which(network, x) or {"sequence": list(range(1, len(rows) + 1))}
+    sequence, step = np.nonzero(real)
+    found: dict[str, Any] = {name: [values[i] for i in sequence] for name, values in names.items()}
+    skipped = network.features.encoder.skipped(x) if hasattr(x, "columns") else np.zeros(len(rows), int)
+    found["step"] = (skipped[sequence] + step + 1).tolist()
+    found["prediction"] = target.decode(outputs[real]).tolist()
+    if probabilities and target.kind == "number":
+        raise DataError("numbers have no probabilities", where="--probabilities", fix="leave --probabilities out")
+    return found | (_probabilities(target, outputs[real], "probability") if probabilities else {})
 
 
 def _texts(network: Any, x: Any, probabilities: bool) -> dict[str, Any]:
@@ -127,7 +152,7 @@ def evaluation(place: Any, file: str | None) -> dict[str, Any]:
     evaluator = Evaluator(network.layer, loss, metric, streams=outcome.streams(network, network.targets))
     params, state = flatten(network.params or {}), network.state or {}
     scores = evaluator(params, state, part).to_json(outcome.metric_name(metric))
-    if network.targets.each_step:
+    if network.targets.tokens:
         details = outcome.of_tokens(scores["loss"], part)
     else:
         details = outcome.details(evaluator.outputs(params, state, part), part, network.targets)
@@ -150,6 +175,7 @@ def _rows(recipe: Any, network: Any, file: str | None) -> tuple[Any, str, list[s
             words |= {"weight": d.weight, "text": text}
         if d.sequences or d.window:
             words |= {"group": d.group, "time": d.time, "sequences": d.sequences, "window": d.window}
+            words |= {"each_step": d.each_step}
         data = load(file, target=target, **words)
         return encode(data, network.features, network.targets, file, said.append), "file", [*data.notes, *said]
     if d.source is None:

@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
-RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_")
+RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair")
 ON_RESUME = {"resume", "device", "trust", "json", "quiet"}
 
 
@@ -83,17 +83,20 @@ def _train(recipe: Any, folder: Path | None, given: dict[str, Any]) -> int:
     exact = "out" in given
     place = given.get("out", options.home())
     return _watched(
-        given, lambda callbacks: run_recipe(recipe, out=place, exact=exact, folder=folder, callbacks=callbacks)
+        given,
+        lambda callbacks: run_recipe(
+            recipe, out=place, exact=exact, folder=folder, callbacks=callbacks, repair=bool(given.get("repair"))
+        ),
     )
 
 
 def _resume(given: dict[str, Any]) -> int:
     from pellucid import recipe as recipes
-    from pellucid.fit import resume
+    from pellucid.fit import resume_run
 
     place = options.find_run(given["resume"])
     options.refuse_code(recipes.read(place.recipe), bool(given.get("trust")), place.recipe)
-    return _watched(given, lambda callbacks: resume(place.path, callbacks=callbacks))
+    return _watched(given, lambda callbacks: resume_run(place.path, callbacks=callbacks))
 
 
 def _check_resume(given: dict[str, Any]) -> None:
@@ -123,7 +126,7 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 
 
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
-    from pellucid.fit import Callback
+    from pellucid.session import Callback
 
     if given.get("quiet"):
         return work((Callback(),))
@@ -151,6 +154,12 @@ def _show(run: Any, as_json: bool) -> None:
     from pellucid.views.summary import show_summary
 
     show_summary(out(), run.result, str(report) if report else None, run.recipe.train.keep or "best")
+    if (how := run.recipe.train.doctor) != "off":
+        from pellucid.views.findings import findings, repaired
+
+        if (treated := repaired(run.result)) is not None:
+            out().print(treated)
+        out().print(findings(run.findings, how))
 
 
 def _folds(recipe: Any, given: dict[str, Any]) -> int:

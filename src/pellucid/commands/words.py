@@ -46,7 +46,11 @@ Task = Annotated[
 ]
 Split = Annotated[
     str | None,
-    _data("--split", metavar="A,B,C", help="Shares of training, validation and test; default 0.7,0.15,0.15."),
+    _data(
+        "--split",
+        metavar="A,B,C",
+        help="Of training, validation, test; 0.7,0.15,0.15 (texts 0.9,0.05,0.05).",
+    ),
 ]
 Validation = Annotated[str | None, _data("--validation", metavar="FILE", help="Your own validation part.")]
 Test = Annotated[str | None, _data("--test", metavar="FILE", help="Your own test part.")]
@@ -67,6 +71,7 @@ Sequences = Annotated[
 Window = Annotated[
     int | None, _data("--window", metavar="N", help="Foretell the target of a row from the N rows before it.")
 ]
+EachStep = Annotated[bool, _data("--each-step", help="Of --sequences: each step has a target of its own.")]
 ImageSize = Annotated[
     str | None, _data("--image-size", metavar="N", help="Bring images to N x N, or HEIGHTxWIDTH: 32x48.")
 ]
@@ -106,6 +111,18 @@ Patience = Annotated[
     int | None, _learn("--patience", metavar="N", help="Epochs without a better validation score before it ends.")
 ]
 Plain = Annotated[bool, _learn("--plain", help="As in textbooks: constant rate, no decay, the last epoch is kept.")]
+Doctor = Annotated[
+    str | None,
+    _learn(
+        "--doctor", metavar="off|hint|full",
+        help="What the doctor says: nothing, the evidence and a question, or everything (the default).",
+    ),
+]  # fmt: skip
+Silence = Annotated[list[str] | None, _learn("--silence", metavar="PROBLEM", help="Do not name this; repeatable.")]
+Repair = Annotated[
+    bool, _learn("--repair", help="Try out what the doctor would change, and keep what helps; the run is never worse.")
+]
+Notes = Annotated[bool, _show("--notes", help="Also what is worth knowing and does no harm.")]
 Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any other key of a recipe; repeatable.")]
 Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]
 Out = Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")]

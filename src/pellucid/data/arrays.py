@@ -100,6 +100,15 @@ def to_numpy(values: Any) -> np.ndarray:
     return array
 
 
+def missing(values: np.ndarray) -> np.ndarray:
+    """Where a raw target column has no value: None or NaN."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype == object:
+        return np.array([v is None or v != v for v in values.tolist()], dtype=bool)
+    return np.zeros(len(values), dtype=bool)
+
+
 def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """The parts of an `.npz` file: {"": {"x", "y", ...}, "validation": {...}, "test": {...}}, absent parts left out.
 

@@ -11,6 +11,7 @@ import numpy as np
 from pellucid.data.arrays import as_array, as_vector, to_numpy
 from pellucid.data.distinct import different
 from pellucid.data.sequences import Sequences
+from pellucid.data.steps import only_real, stacked, targets_each_step
 from pellucid.errors import DataError, SettingError, nearest
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Dataset:
 
     `x` is a table (polars, pandas and Arrow are accepted), an array `[n, ...]` with the rows first, a list of texts, or
     a list of sequences `[steps, d]`, of which shorter ones are filled up with NaN; `y` holds one target for each row
-    (`[n]`), several (`[n, k]` or a table), or is None for rows that are to be predicted, and for the text of a language
-    model (`task="language"`).
+    (`[n]`), several (`[n, k]` or a table), one for each step of sequences (`[n, steps]`, or a list of `[steps]`), or is
+    None for rows that are to be predicted, and for the text of a language model (`task="language"`).
     `weight` says how much a row counts, `group` which rows belong together, `time` what the rows are ordered by.
     `validation` and `test` are the set's own parts, if it has any.
 
@@ -59,7 +60,7 @@ class Dataset:
         if self.task is not None and self.task not in TASKS:
             raise SettingError(f"unknown task {self.task!r}", where="task", fix=nearest(self.task, TASKS))
         put("x", _features(self.x, self.name))
-        put("y", _targets(self.y, len(self.x), self.name))
+        put("y", _targets(self.y, self.x, self.name))
         for field in ("group", "time", "weight"):
             if getattr(self, field) is not None:
                 put(field, as_vector(getattr(self, field), field, len(self.x)))
@@ -80,6 +81,11 @@ class Dataset:
         size = " x ".join(str(n) for n in self.x.shape[1:]) or "1"
         targets = f"; target {', '.join(self.target)}" if self.target else ""
         return f"Dataset({self.name}: {len(self):,} rows, {size} features{targets})"
+
+    @property
+    def each_step(self) -> bool:
+        """Whether there is a target for every step of sequences: y is [n, steps]."""
+        return targets_each_step(self.x, self.y)
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The same set with only these rows (and without its own validation and test parts)."""
@@ -175,20 +181,24 @@ def _texts(x: Any) -> np.ndarray | None:
     return x if isinstance(x, np.ndarray) and is_texts(x) else None
 
 
-def _targets(y: Any, rows: int, name: str) -> np.ndarray | pl.DataFrame | None:
+def _targets(y: Any, x: Any, name: str) -> np.ndarray | pl.DataFrame | None:
     if y is None:
         return None
+    rows = len(x)
     if frame_like(y) and hasattr(y, "columns"):  # a table; a column has no columns
         from pellucid.data.frames import as_table, series_values
 
         table = as_table(y, f"y of {name!r}")
         y = table if table.width > 1 else series_values(table.to_series())
     else:
-        y = to_numpy(y)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y[:, 0]
+        y = to_numpy(stacked(y))
+        if y.ndim in (2, 3) and y.shape[-1] == 1:
+            y = y[..., 0]
         if y.ndim not in (1, 2):
-            raise DataError("y has the wrong shape", where=name, expected="[rows] or [rows, targets]", got=y.shape)
+            raise DataError(
+                "y has the wrong shape", where=name, got=y.shape,
+                expected="[rows] or [rows, targets]; beside sequences [rows, steps, features], also [rows, steps]",
+            )  # fmt: skip
     if len(y) != rows:
         raise DataError(
             "x and y differ in length",
@@ -196,7 +206,7 @@ def _targets(y: Any, rows: int, name: str) -> np.ndarray | pl.DataFrame | None:
             expected=f"a target for each of the {rows:,} rows of x",
             got=f"{len(y):,} targets",
         )
-    return y
+    return only_real(x, y) if targets_each_step(x, y) else y
 
 
 def _weights(weight: np.ndarray) -> np.ndarray:

@@ -82,8 +82,7 @@ class Features:
             plain = ~np.array(encoder.standardised, dtype=bool)
         else:
             encoder, notes = ArrayEncoder.fit(x, rows, names)
-            per = "channel" if encoder.padded else _per(x)
-            made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, per, np.empty(0), np.empty(0))
+            made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, _per(x), np.empty(0), np.empty(0))
             plain = np.array(encoder.plain, dtype=bool)
         mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
         if made.per == "feature":
@@ -135,6 +134,8 @@ class Features:
             table = as_table(x, where)
             if not isinstance(encoder, ArrayEncoder):
                 return table
+            if encoder.width is None:
+                raise _no_array(self, where, f"a table with the columns {', '.join(table.columns[:8])}")
             return _array_from(table, encoder.given_names, encoder.width, where)
         if not isinstance(encoder, ArrayEncoder):
             raise DataError(
@@ -144,6 +145,8 @@ class Features:
                 got=f"an array of shape {np.shape(x)}",
                 fix="give a pandas, polars or Arrow table, or a file",
             )
+        if is_texts(x):
+            raise _no_array(self, where, "text")
         return x
 
     def to_json(self) -> dict[str, Any]:
@@ -183,6 +186,16 @@ class Features:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
 
 
+def _no_array(features: Features, where: str, got: str) -> DataError:
+    """What was trained on arrays or images meets something else."""
+    images = features.dtype == "uint8" and len(features.shape) > 1
+    return DataError(
+        f"the network was trained on {'images' if images else 'arrays of numbers'}", where=where, got=got,
+        expected=f"{'images, or ' if images else ''}an array of shape (rows, {', '.join(map(str, features.shape))})",
+        fix="give an .npz file" + (", an image, or a folder of images" if images else " or a NumPy array"),
+    )  # fmt: skip
+
+
 def _paths(x: Any) -> list[Path]:
     """The files of images that x names: one path, or a list of them; none where it names no files."""
     found = [x] if isinstance(x, str | Path) else x if isinstance(x, list | tuple) else []
@@ -198,9 +211,12 @@ def _silent(message: str) -> None:
 
 
 def _per(x: np.ndarray) -> str:
-    """Images share one mean (or one for each channel); columns of measurements have each its own."""
+    """Images share one mean (or one for each channel); columns of measurements have each its own, and so have the
+    features [n, steps, d] of sequences: what has three axes and is no bytes, which are grey images."""
     if x.ndim == 2:
         return "all" if x.dtype == np.uint8 and x.shape[1] >= 64 else "feature"
+    if x.ndim == 3 and x.dtype != np.uint8:
+        return "channel"
     return "channel" if x.ndim == 4 and x.shape[-1] > 1 else "all"
 
 

@@ -38,6 +38,11 @@ def from_table(
         reading = replace(reading, text=text)
     named = [c for c in (*columns.values(), reading.text) if isinstance(c, str)]
     targets = _target_columns(table, target, where, notes, named)
+    if reading.each_step and (not reading.sequences or reading.window is not None):
+        raise SettingError(
+            "each_step is for the sequences of a table", where="each_step", expected="sequences, and no window",
+            fix="--sequences --group COLUMN, or leave --each-step out",
+        )  # fmt: skip
     if reading.sequences or reading.window is not None:
         return _sequences(table, targets, columns, reading, Dataset(np.zeros((1, 1)), name=name, source=source), notes)
     taken = list(targets)
@@ -103,6 +108,10 @@ def _sequences(
             "sequences need a group", where="group", expected="the column that says to which sequence a row belongs",
             fix="--group COLUMN (and --time COLUMN); one long series is cut with --window N",
         )  # fmt: skip
+    if reading.each_step and len(targets) > 1:
+        raise SettingError(
+            "each step has one target", where="each_step", got=", ".join(targets), fix="name one: --target COLUMN"
+        )
     if any(given.get(role) in targets for role in given):
         raise DataError("the target has another role, too", where=where, got=", ".join(targets))
     cut = Cut(given.get("group"), given.get("time"), reading.window)
@@ -110,14 +119,14 @@ def _sequences(
     if weights is not None:
         _require(table, weights, "weight", where)
     steps = table if weights is None else table.drop(weights)
-    x, y, last, said = cut_table(steps, cut, where, tuple(targets))
+    x, y, last, said = cut_table(steps, cut, where, tuple(targets), reading.each_step)
     time = None
     if cut.window is not None:  # a series is split in time order, by the moment of the target
         time = last if cut.time is None else _role_values(table[cut.time], "time", where)[last]
     return replace(
         base,
         x=x,
-        y=None if y is None else _target_values(y, targets),
+        y=y if y is None or isinstance(y, np.ndarray) else _target_values(y, targets),
         weight=None if weights is None else _role_values(table[weights], "weight", where)[last],
         time=time,
         feature_names=tuple(x.table.columns),

@@ -157,7 +157,7 @@ class _Work:
 
 def _refused(path: Path, why: str, skip_bad: bool) -> str:
     if not skip_bad:
-        raise unreadable(path, why)
+        raise unreadable(path, why, "mend or remove it, or leave such images out: --skip-bad")
     return why
 
 

@@ -108,11 +108,10 @@ def _opened(data: bytes):  # -> PIL.Image.Image
         raise Unreadable(str(error)) from error
 
 
-def unreadable(path: Path, why: object) -> DataError:
+def unreadable(path: Path, why: object, fix: str = "mend or remove it") -> DataError:
     return DataError(
-        "an image cannot be read", where=path, expected="a JPEG, PNG, WebP, BMP, GIF or TIFF file", got=why,
-        fix="mend or remove it, or leave such images out: --skip-bad",
-    )  # fmt: skip
+        "an image cannot be read", where=path, expected="a JPEG, PNG, WebP, BMP, GIF or TIFF file", got=why, fix=fix
+    )
 
 
 def read_images(paths: list[Path], shape: tuple[int, ...]) -> np.ndarray:

@@ -46,7 +46,8 @@ def load_images(path: Path, *, size: Any = None, skip_bad: bool = False, progres
     """
     size = check_size(size)
     parts = _parts(path)
-    found = {part: _listed(folder, skip_bad) for part, folder in parts.items()}
+    empty: list[str] = []
+    found = {part: _listed(folder, empty if skip_bad else None) for part, folder in parts.items()}
     paths = [p[len(str(path)) :].lstrip(os.sep) for listed in found.values() for p, _ in listed]
     classes = sorted({label for _, label in found["train"]})
     if len(classes) < 2:
@@ -54,6 +55,7 @@ def load_images(path: Path, *, size: Any = None, skip_bad: bool = False, progres
             "there is one class only" if classes else "the folder has no class folders", where=parts["train"],
             expected="two folders or more, each named for its class and holding its images",
             got=", ".join(classes) or "images side by side",
+            fix="add a folder for each further class" if classes else "move the images of each class into a folder",
         )  # fmt: skip
     images = decoded(path, paths, size, skip_bad, progress)
     kept = np.full(len(paths), -1)
@@ -65,6 +67,8 @@ def load_images(path: Path, *, size: Any = None, skip_bad: bool = False, progres
         labels = np.array([listed[place - start + len(listed)][1] for place in rows], dtype=object)
         made[part] = _part(images, rows, labels, path, part)
     notes = _notes(images, paths)
+    if empty:
+        notes.append(f"class folders without images are left out: {', '.join(os.path.relpath(f, path) for f in empty)}")
     strange = sorted({str(c) for p in ("validation", "test") if p in made for c in made[p].y} - set(classes))
     if strange:
         raise DataError(
@@ -99,14 +103,16 @@ def _parts(path: Path) -> dict[str, Path]:
     return {part: found[part] for part in ("train", "validation", "test") if part in found}
 
 
-def _listed(folder: Path, skip_bad: bool) -> list[tuple[str, str]]:
-    """(image, class), by class and name."""
+def _listed(folder: Path, empty: list[str] | None) -> list[tuple[str, str]]:
+    """(image, class), by class and name. Classes without images go to `empty`, or raise where there is no such list."""
     found: list[tuple[str, str]] = []
     for group in sorted(p for p in folder.iterdir() if p.is_dir()):
         if group.name.startswith(".") or group.name.lower() in IGNORED:
             continue
         images = images_in(group)
-        if not images and not skip_bad:
+        if not images and empty is not None:
+            empty.append(str(group))
+        elif not images:
             raise DataError(
                 "a class has no images", where=group, expected="JPEG, PNG, WebP, BMP, GIF or TIFF files",
                 got=f"{sum(1 for _ in group.iterdir())} other files",

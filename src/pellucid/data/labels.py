@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data.arrays import to_numpy
+from pellucid.data.arrays import missing, to_numpy
 from pellucid.data.dataset import Dataset
 from pellucid.errors import DataError
 
 
 def target_values(data: Dataset) -> list[tuple[str, np.ndarray]]:
-    """The target columns by name, without the rows in which any of them is missing."""
+    """The target columns by name, without the rows in which any of them is missing; of targets at every step of
+    sequences, those of all steps that have one, one behind the other."""
+    if data.each_step:
+        flat = data.y.reshape(-1)
+        return [((data.target or ("target",))[0], tidy(flat[~missing(flat)]))]
     raw = split_targets(data.y, data.target)
     keep = ~np.logical_or.reduce([missing(values) for _, values in raw])
     return [(name, tidy(values[keep])) for name, values in raw]
@@ -33,15 +37,6 @@ def split_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, np.nda
         return [((names or ("target",))[0], y)]
     labels = names if names and len(names) == y.shape[1] else [f"target {i + 1}" for i in range(y.shape[1])]
     return [(name, y[:, i]) for i, name in enumerate(labels)]
-
-
-def missing(values: np.ndarray) -> np.ndarray:
-    """Where a raw target column has no value: None or NaN."""
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype == object:
-        return np.array([v is None or v != v for v in values.tolist()], dtype=bool)
-    return np.zeros(len(values), dtype=bool)
 
 
 def tidy(values: np.ndarray) -> np.ndarray:

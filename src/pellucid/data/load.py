@@ -41,6 +41,7 @@ def load(
     text: str | None = None,
     sequences: bool = False,
     window: int | None = None,
+    each_step: bool = False,
     image_size: int | tuple[int, int] | list[int] | None = None,
     skip_bad: bool = False,
     image_shape: tuple[int, ...] | None = None,
@@ -56,7 +57,8 @@ def load(
 
     A text file, or a folder of them, is for a language model. `text` names the column of a table that is read as text;
     `task="pairs"` takes a table of two columns of text, the second to be written from the first. With `sequences` the
-    rows of a `group` are the steps of one example, in order of `time`; with `window` so many rows of one long series
+    rows of a `group` are the steps of one example, in order of `time` (with `each_step` each of them has a target of
+    its own, otherwise the last one known is the sequence's); with `window` so many rows of one long series
     are, and the target of the row behind them is to be foretold.
 
     A folder of class folders holds images; `image_size` (one number, or height and width) is what they are brought to,
@@ -71,7 +73,7 @@ def load(
     ('a',)
     """
     columns = {"group": group, "time": time, "weight": weight}
-    reading = Reading(text, sequences, window, task, image_size, skip_bad, image_shape, progress)
+    reading = Reading(text, sequences, window, each_step, task, image_size, skip_bad, image_shape, progress)
     data = _load(source, target, columns, reading)
     _check_reading(data, reading)
     if task is not None:
@@ -98,6 +100,7 @@ def _check_reading(data: Dataset, reading: Reading) -> None:
     windowed = reading.window is not None
     for name, given, fine in (
         ("text", reading.text, named), ("sequences", reading.sequences, cut), ("window", windowed, cut),
+        ("each_step", reading.each_step, cut),
     ):  # fmt: skip
         if given and not fine:
             raise SettingError(
@@ -148,14 +151,13 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
         raise DataError("the file is empty", where=path, expected="data", got="0 bytes")
     if is_image(path.name) and target is False:
         return unlabelled(path, reading.image_shape)
+    if reading.task == "pairs" and (is_text_file(path) or suffix in TABLES[:3]):
+        from pellucid.data.pairs import load_pairs
+
+        if (found := load_pairs(path, name, target, reading.text)) is not None:
+            return _with_columns(found, columns)
     if is_text_file(path):
         return _from_text([read_text(path)], name, path, target, columns)
-    if suffix in TABLES[:3] and reading.task == "pairs" and reading.text is None and _headed(target):
-        from pellucid.data.pairs import read_pairs
-
-        sources, written, (source, goal), notes = read_pairs(path)
-        data = Dataset(sources, written, name, str(path), feature_names=(source,), target=(goal,), notes=tuple(notes))
-        return _with_columns(data, columns)
     if suffix in TABLES:
         from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
@@ -181,14 +183,6 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
     )
 
 
-def _headed(target: Any) -> bool:
-    """Whether the target of pairs is one that a file without column names may have, too."""
-    from pellucid.data.pairs import HEADERS
-
-    names = target if isinstance(target, list | tuple) else [target]
-    return target is None or (target is not False and {str(name).lower() for name in names} <= HEADERS)
-
-
 def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:
     if suffix in (*TABLES, ".npz"):
         raise DataError("this is a folder, not a file", where=path, expected=f"a {suffix} file", got="a folder")
@@ -206,7 +200,8 @@ def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], 
         raise DataError(
             "the folder holds no data that can be read",
             where=path,
-            expected="IDX files such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz",
+            expected="a folder for each class, with images in it; or texts; or IDX files (train-images-idx3-ubyte.gz, "
+            "train-labels-idx1-ubyte.gz)",
             got=", ".join(inside[:6]) + (f", ... ({len(inside)} in all)" if len(inside) > 6 else "")
             or "an empty folder",
             fix="to read a table, give the file itself",

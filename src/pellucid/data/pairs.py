@@ -19,6 +19,7 @@ from pellucid.data.features import Features
 from pellucid.data.parts import Part, Prepared, check_split, choose_parts
 from pellucid.data.split import DEFAULT
 from pellucid.data.targets import TargetColumn, Targets
+from pellucid.data.text import is_text_file
 from pellucid.data.token_encoder import CONTEXT, PAIRED, TokenEncoder, check_context, pad, texts_of
 from pellucid.data.tokens import fit_tokenizer
 from pellucid.data.utf8 import utf8
@@ -42,21 +43,16 @@ def read_pairs(path: Path) -> tuple[list[str], list[str], tuple[str, str], list[
     """(sources, targets, names of the columns, notes) of a text file with two columns.
 
     The first line holds names if both are such as source, target, input, output; else it is a pair like the others.
-    In a `.tsv` quotes are letters like any other.
+    In a `.tsv` quotes are letters like any other; in a `.txt` a tab stands between source and target.
     """
     text = utf8(path, holds="two columns of text", kind="a table of text (UTF-8)").decode().replace("\r\n", "\n")
-    tabs = "\t" in text.split("\n", 1)[0]
-    if tabs:
-        rows = [(number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    else:
-        reader = csv.reader(io.StringIO(text))
-        rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+    tabs = "\t" in text.split("\n", 1)[0] or is_text_file(path)
+    rows = _fields(text, tabs)
     for number, row in rows:
         if len(row) != 2:
             raise DataError(
                 "a row does not hold a pair", where=f"{path}, line {number}", expected="two fields, source and target",
-                got=f"{len(row)}: {' | '.join(row)[:60]}",
-                fix="put quotes around fields with a comma, or use tabs" if not tabs else "leave further columns out",
+                got=f"{len(row)}: {' | '.join(row)[:60]}", fix=_mend(len(row), tabs),
             )  # fmt: skip
     names, notes = ("source", "target"), []
     first = rows[0][1]
@@ -69,8 +65,58 @@ def read_pairs(path: Path) -> tuple[list[str], list[str], tuple[str, str], list[
     return [row[0] for _, row in rows], [row[1] for _, row in rows], names, notes
 
 
+def _fields(text: str, tabs: bool) -> list[tuple[int, list[str]]]:
+    """(line, fields) of each row that is not empty."""
+    if tabs:
+        return [(number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    reader = csv.reader(io.StringIO(text))
+    return [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+
+
+def _mend(fields: int, tabs: bool) -> str:
+    if not tabs:
+        return "put quotes around fields with a comma, or use tabs"
+    return "put a tab between source and target, a pair a line" if fields < 2 else "leave further columns out"
+
+
+def read_sources(path: Path, column: str | None) -> list[str] | None:
+    """The texts from which others are to be written: the lines of a `.txt`, or the first of the one or two columns of a
+    table without a header. None where the table has a header (it names `column`), or more columns.
+
+    Where each line of a `.txt` has one tab, the target stands behind it and is not read.
+    """
+    text = utf8(path, holds="text", kind="a text file (UTF-8), a source a line").decode().replace("\r\n", "\n")
+    if is_text_file(path):
+        lines = text.removesuffix("\n").split("\n")
+        return [line.split("\t")[0] if text.count("\t") == len(lines) else line for line in lines]
+    rows = [row for _, row in _fields(text, "\t" in text.split("\n", 1)[0])]
+    if column in rows[0] or {len(row) for row in rows} not in ({1}, {2}):
+        return None
+    named = {name.strip().lower() for name in rows[0]} <= HEADERS
+    return [row[0] for row in rows[named:]] or None
+
+
+def load_pairs(path: Path, name: str, target: Any, text: str | None) -> Dataset | None:
+    """Pairs of texts, or with `target=False` their sources, from a text file or a table that may have no header; None
+    where it has one that must be read as that of any table."""
+    if target is False:
+        sources = read_sources(path, text)
+        column = None if text is None else (text,)
+        return None if sources is None else Dataset(sources, None, name, str(path), feature_names=column)
+    if not is_text_file(path) and (text is not None or not _headed(target)):
+        return None
+    sources, written, (source, goal), notes = read_pairs(path)
+    return Dataset(sources, written, name, str(path), feature_names=(source,), target=(goal,), notes=tuple(notes))
+
+
+def _headed(target: Any) -> bool:
+    """Whether the target of pairs is one that a file without column names may have, too."""
+    names = target if isinstance(target, list | tuple) else [target]
+    return target is None or {str(name).lower() for name in names} <= HEADERS
+
+
 def prepare_pairs(
-    dataset: Dataset, *, split: Any = DEFAULT, seed: int = 0, fold: Any = None, context: int | None = None,
+    dataset: Dataset, *, split: Any = None, seed: int = 0, fold: Any = None, context: int | None = None,
     tokens: str | None = None, features: Features | None = None, class_weights: Any = None, **others: Any,
 ) -> Prepared:  # fmt: skip
     """Pairs split at random, with one tokenizer (characters by default) that is fitted on the training part.
@@ -89,7 +135,7 @@ def prepare_pairs(
     data, known = _complete(dataset, place, notes)
     if len(data) == 1:
         raise DataError("there is one pair only", where=place, expected="two or more", got="n_samples = 1")
-    rows = choose_parts(data, check_split(split), seed, fold, None, notes)
+    rows = choose_parts(data, check_split(split or DEFAULT), seed, fold, None, notes)
     own = {} if fold is not None else {"validation": dataset.validation, "test": dataset.test}
     owned = {name: _complete(part, f"{place} ({name})", notes)[0] for name, part in own.items() if part is not None}
     if features is None:

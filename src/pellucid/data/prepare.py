@@ -10,13 +10,17 @@ import numpy as np
 
 from pellucid.data import lazy
 from pellucid.data.array_encoder import ArrayEncoder
+from pellucid.data.arrays import missing
 from pellucid.data.dataset import Dataset, is_texts
 from pellucid.data.features import Features
+from pellucid.data.labels import split_targets
 from pellucid.data.pairs import encode_pairs, prepare_pairs
 from pellucid.data.parts import Part, Prepared, check_split, choose_parts
 from pellucid.data.sequences import Sequences
 from pellucid.data.split import DEFAULT
-from pellucid.data.targets import Targets, missing, split_targets
+from pellucid.data.steps import known as known_steps
+from pellucid.data.steps import last_steps
+from pellucid.data.targets import Targets
 from pellucid.data.text import encode_language, prepare_language
 from pellucid.errors import DataError, SettingError, nearest
 
@@ -24,7 +28,7 @@ from pellucid.errors import DataError, SettingError, nearest
 def prepare(
     dataset: Dataset,
     *,
-    split: tuple[float, float, float] = DEFAULT,
+    split: tuple[float, float, float] | None = None,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
     class_weights: str | Mapping[Any, float] | None = None,
@@ -38,13 +42,15 @@ def prepare(
 
     Rows are shuffled with `seed` and stratified by class; by group or in time order where the set has one. A set's own
     test (or validation) part is used as it is, and the other part drawn from the rest in the proportion of `split`.
-    With the default `split` no part that is drawn holds more than 10,000 rows: more would only cost training data.
-    A fraction of 0 leaves that part out. `fold=(k, K)` makes the test part fold k of K, and validation from the rest.
+    With the default `split`, (0.7, 0.15, 0.15), no part that is drawn holds more than 10,000 rows: more would only cost
+    training data. A fraction of 0 leaves that part out. `fold=(k, K)` makes the test part fold k of K, and validation
+    from the rest.
     `features` and `targets`, fitted before, are used in place of new ones: to go on training a network on new rows.
     `class_weights` is "balanced" (rows / (classes · rows of the class), King and Zeng 2001) or `{label: weight}`; it
     multiplies into the training part's `weight`, for it changes what is learned, not how it is scored.
     `tokens` is what texts are cut into: "characters", "words", "words:5000" or "bpe:1000"; `context` how many of them
-    (or steps of a sequence) an example has at most. The text of a language model is split in order.
+    (or steps of a sequence) an example has at most. The text of a language model is split in order, by default
+    (0.9, 0.05, 0.05).
 
     Raises `DataError` where the targets are missing, of one class, or too few, and `SettingError` for a bad split.
 
@@ -62,7 +68,7 @@ def prepare(
         )  # fmt: skip
     data, known, notes = _labelled(dataset)
     place = dataset.source or dataset.name
-    split = check_split(split)
+    split = check_split(split or DEFAULT)
     if len(data) == 1:
         raise DataError("there is one row only", where=place, expected="two or more", got="n_samples = 1")
     fitted = targets
@@ -112,7 +118,7 @@ def encode(dataset: Dataset, features: Features, targets: Targets, where: str | 
     if say is not None and len(known) < len(dataset):
         say(f"{place}: {notes[-1]}")
     weight = None if data.weight is None else data.weight.astype(np.float32)
-    return Part(x, targets.encode(data.y, place), weight, known)
+    return Part(x, targets.encode(_kept_steps(data.x, data.y, features, targets), place), weight, known)
 
 
 def _check_text(dataset: Dataset, context: int | None, tokens: str | None) -> None:
@@ -136,13 +142,17 @@ def _labelled(dataset: Dataset) -> tuple[Dataset, np.ndarray, list[str]]:
             fix="name the target column, or give (x, y)",
         )  # fmt: skip
     notes = list(dataset.notes)
-    raw = split_targets(dataset.y, dataset.target)
-    gaps = np.logical_or.reduce([missing(values) for _, values in raw])
+    if dataset.each_step:
+        gaps: np.ndarray = np.logical_not(known_steps(dataset.y).any(axis=1))
+        names = list(dataset.target or ("target",))
+    else:
+        raw = split_targets(dataset.y, dataset.target)
+        gaps, names = np.logical_or.reduce([missing(values) for _, values in raw]), [name for name, _ in raw]
     known = np.flatnonzero(~gaps)
     if not len(known):
         raise DataError(
             "the target is missing in every row",
-            where=f"{dataset.source or dataset.name}, {' and '.join(repr(name) for name, _ in raw)}",
+            where=f"{dataset.source or dataset.name}, {' and '.join(map(repr, names))}",
             expected="a value in some rows",
             got=f"{len(gaps):,} missing",
         )
@@ -153,8 +163,8 @@ def _labelled(dataset: Dataset) -> tuple[Dataset, np.ndarray, list[str]]:
 
 
 def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
-    """The class of each row, by which splits are stratified; None for numbers and for several targets."""
-    if targets.loss != "cross_entropy":
+    """The class of each row, by which splits are stratified; None for numbers and for several targets of a row."""
+    if targets.loss != "cross_entropy" or targets.each_step:
         return None
     classes = targets.encode(data.y)
     if len(data) < len(targets.classes):
@@ -170,9 +180,9 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
             where=f"{data.source or data.name}, {targets.columns[0].name!r}",
             expected="two rows for each class, or more",
             got=f"{len(data)} rows of {len(targets.classes)} classes",
-            fix="is the target a text to be written? then say task='pairs'"
+            fix="is the target a text to be written? then say task='pairs' (--task pairs)"
             if isinstance(targets.classes[0], str)
-            else "is the target a number? then say task='regression'",
+            else "is the target a number? then say task='regression' (--task regression)",
         )
     return classes
 
@@ -182,9 +192,17 @@ def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: 
         x: Any = lazy.Rows(data.x, rows)  # images that stay on disk
         return Part(x, t.encode(data.y[rows], where), _weights_of(data, rows), known[rows])
     everything = len(rows) == len(data) and bool((rows == np.arange(len(rows))).all())
-    x = f.transform_own(data.x if everything else data.x[rows], where, say)
-    y = t.encode(data.y if everything else data.y[rows], where)
+    raw = data.x if everything else data.x[rows]
+    x = f.transform_own(raw, where, say)
+    y = t.encode(_kept_steps(raw, data.y if everything else data.y[rows], f, t), where)
     return Part(x, y, _weights_of(data, rows), known[rows])
+
+
+def _kept_steps(x: Any, y: Any, features: Features, targets: Targets) -> Any:
+    """The targets of those steps that the features keep."""
+    if not targets.steps or not isinstance(x, Sequences) or np.ndim(y) != 2:
+        return y
+    return last_steps(y, x.lengths, features.shape[0])
 
 
 def _weights_of(data: Dataset, rows: np.ndarray) -> np.ndarray | None:
@@ -194,8 +212,9 @@ def _weights_of(data: Dataset, rows: np.ndarray) -> np.ndarray | None:
 def _class_weighted(train: Part, weights: Any, targets: Targets) -> np.ndarray | None:
     if weights is None:
         return train.weight
-    if targets.loss != "cross_entropy":
-        raise SettingError("class weights need one target of classes", where="class_weights", got=targets.task)
+    if targets.loss != "cross_entropy" or targets.each_step:
+        got = "a class at every step" if targets.steps else targets.task
+        raise SettingError("class weights need one target of classes for each example", where="class_weights", got=got)
     if isinstance(weights, str):
         if weights != "balanced":
             raise SettingError(
@@ -232,5 +251,5 @@ def _target_notes(targets: Targets, data: Dataset) -> list[str]:
     notes = []
     for column in targets.columns:
         what = "a number" if column.kind == "number" else f"a class ({len(column.classes)} values)"
-        notes.append(f"target {column.name!r} is taken as {what}")
+        notes.append(f"target {column.name!r} is taken as {what}{' at every step' if targets.steps else ''}")
     return notes

@@ -11,12 +11,14 @@ from pellucid.data.image_cache import Progress
 @dataclass(frozen=True)
 class Reading:
     """`text`: the one column that is read. `sequences`: the rows of a group are the steps of one example. `window`: so
-    many rows of a series are one. `task` "pairs": one column of text is to be written from another. `image_size`,
-    `skip_bad`, `progress`: of folders of images; `image_shape`: of the images that a network was trained on."""
+    many rows of a series are one. `each_step`: of sequences, each step has a target. `task` "pairs": one column of text
+    is to be written from another. `image_size`, `skip_bad`, `progress`: of folders of images; `image_shape`: of the
+    images that a network was trained on."""
 
     text: str | None = None
     sequences: bool = False
     window: int | None = None
+    each_step: bool = False
     task: str | None = None
     image_size: Any = None
     skip_bad: bool = False

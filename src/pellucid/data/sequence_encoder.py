@@ -99,6 +99,12 @@ class SequenceEncoder:
             found |= {"row": (rows + 1).tolist()} if time is None else {time: table[time][rows].to_list()}
         return found
 
+    def skipped(self, table: Any) -> np.ndarray:
+        """How many steps at the beginning of each sequence of a table are too many, and left out."""
+        from pellucid.data.frames import as_table
+
+        return np.maximum(cut_table(as_table(table, "the table"), self.cut, "the table")[0].lengths - self.steps, 0)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

@@ -81,14 +81,17 @@ class Sequences:
 
 
 def cut_table(
-    table: pl.DataFrame, cut: Cut, where: str, targets: tuple[str, ...] = ()
-) -> tuple[Sequences, pl.DataFrame | None, np.ndarray, list[str]]:
+    table: pl.DataFrame, cut: Cut, where: str, targets: tuple[str, ...] = (), each_step: bool = False
+) -> tuple[Sequences, pl.DataFrame | np.ndarray | None, np.ndarray, list[str]]:
     """(sequences, their targets, the row of each target in the given table, notes).
 
     Gaps are filled with the last value known before them in the same sequence. A window's target is the row behind it;
-    a sequence's is the last value that is known. Without `targets` (rows to predict) windows go up to the last row.
+    a sequence's is the last value that is known, or with `each_step` (one target) those of all steps as they are,
+    [sequences, steps of the longest]. Without `targets` (rows to predict) windows go up to the last row.
     Raises `DataError` for a missing column, a group or time with gaps, and where nothing is a sequence.
     """
+    from pellucid.data.frames import series_values
+
     codes, order = _order(table, cut, where)
     table, codes = table[order], codes[order]
     firsts = np.flatnonzero(np.diff(codes, prepend=-1))
@@ -100,7 +103,9 @@ def cut_table(
     if cut.window is None:
         last = firsts + lengths - 1
         y = filled.select(targets)[last] if targets else None
-        notes += [_ragged(table, codes, name, where) for name in targets]
+        if each_step and targets:
+            y = laid_out(series_values(table[targets[0]]), firsts, lengths)
+        notes += [_ragged(table, codes, name, where) for name in targets if not each_step]
         found = Sequences(inputs.drop(targets), firsts, lengths, cut)
     else:
         starts = _windows(firsts, lengths, cut.window, ahead, where)
@@ -217,7 +222,22 @@ def _ragged(table: pl.DataFrame, codes: np.ndarray, name: str, where: str) -> st
     different = int((both.group_by("code").agg(pl.col("y").n_unique())["y"] > 1).sum())
     if not different:
         return None
-    return f"target {name!r} changes within {different:,} sequences: the last value of each is taken"
+    return (
+        f"target {name!r} changes within {different:,} sequences: the last value of each is taken "
+        "(--each-step: each step has its own)"
+    )
+
+
+def laid_out(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """One value for each row of a table as [sequences, steps of the longest]."""
+    step = np.arange(int(lengths.max(initial=0)))
+    real = step < lengths[:, None]
+    out = values[np.where(real, starts[:, None] + step, 0)]
+    if real.all():
+        return out
+    out = out if out.dtype.kind == "f" else out.astype(object)
+    out[~real] = np.nan if out.dtype.kind == "f" else None
+    return out
 
 
 def _covered(starts: np.ndarray, lengths: np.ndarray, rows: int) -> np.ndarray:

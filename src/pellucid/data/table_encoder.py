@@ -12,6 +12,8 @@ from pellucid.data.columns import KINDS, MOST_LEVELS, ColumnEncoder, Say, column
 from pellucid.data.roles import column_roles
 from pellucid.errors import DataError, nearest
 
+LISTS = "a list in a cell is a sequence: write a row for each step (--sequences --group COLUMN), or an array to an .npz"
+
 
 @dataclass(frozen=True)
 class TableEncoder:
@@ -53,6 +55,7 @@ class TableEncoder:
                 where="the table",
                 expected="numbers, categories, dates, or true and false that differ between rows",
                 got="; ".join(f"{name!r}: {reason}" for name, reason in left.items()),
+                fix=LISTS if any("List(" in reason or "Array(" in reason for reason in left.values()) else None,
             )
         notes += [f"column {name!r} is left out: {reason}" for name, reason in left.items()]
         return cls(tuple(columns), left), notes

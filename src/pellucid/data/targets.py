@@ -2,20 +2,29 @@
 
 One column of classes is encoded as `int32 [n]`; numbers as standardised `float32 [n, k]`; several two-valued columns as
 `float32 [n, k]` of 0 and 1 (multi-label); any mixture as `float32 [n, k]`, where each column owns a slice of outputs.
+One column with a target at every step of sequences is `int32` or `float32 [n, steps]`; -1 or NaN do not count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from pellucid.data.arrays import missing, to_numpy
 from pellucid.data.dataset import Dataset
-from pellucid.data.labels import column_kind, missing, plain, split_targets, target_values, tidy
+from pellucid.data.labels import column_kind, plain, split_targets, target_values, tidy
+from pellucid.data.steps import only_real
 from pellucid.errors import DataError, nearest
 
 Label = str | int | float | bool
+Place = Callable[[int], str]  # a place in an array of targets, in words
+
+
+def in_row(i: int) -> str:
+    return f"row {i + 1:,}"
 
 
 @dataclass(frozen=True)
@@ -36,25 +45,26 @@ class TargetColumn:
     scale: float = 1.0
     coded: bool = False
 
-    def encode(self, values: np.ndarray, where: str = "y") -> np.ndarray:
-        """Class indices `int32 [n]`, or standardised numbers `float32 [n]`; `DataError` names what does not fit."""
+    def encode(self, values: np.ndarray, where: str = "y", at: Place = in_row) -> np.ndarray:
+        """Class indices `int32 [n]`, or standardised numbers `float32 [n]`; `DataError` names what does not fit, and
+        where it stands, as `at` says of a place in `values`."""
         if self.kind == "token":
             return _ids(values, self.stop - self.start, where)
         if self.kind == "number":
-            numbers = _numbers(values, self.name, where)
+            numbers = _numbers(values, self.name, where, at)
             return ((numbers - self.mean) / self.scale).astype(np.float32)
-        return self._indices(values, where)
+        return self._indices(values, where, at)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """The labels or values that the column's own outputs `[n, stop - start]` mean."""
+        """The labels or values that the column's own outputs `[n, ..., stop - start]` mean."""
         if self.kind == "number":
-            return outputs[:, 0].astype(np.float64) * self.scale + self.mean
+            return outputs[..., 0].astype(np.float64) * self.scale + self.mean
         if self.kind == "token":
             return outputs.argmax(axis=-1)  # [n, steps, vocabulary] -> [n, steps]
-        if outputs.shape[1] == 1:  # one sigmoid output: the probability of the second class
-            picked = (outputs[:, 0] > 0.5).astype(np.int64)
+        if outputs.shape[-1] == 1:  # one sigmoid output: the probability of the second class
+            picked = (outputs[..., 0] > 0.5).astype(np.int64)
         else:
-            picked = outputs.argmax(axis=1)
+            picked = outputs.argmax(axis=-1)
         return self.labels[picked]
 
     @property
@@ -62,13 +72,13 @@ class TargetColumn:
         """The classes as an array: text as objects, numbers and booleans in their own type."""
         return np.array(self.classes, dtype=object if isinstance(self.classes[0], str) else None)
 
-    def _indices(self, values: np.ndarray, where: str) -> np.ndarray:
+    def _indices(self, values: np.ndarray, where: str, at: Place) -> np.ndarray:
         if self.coded and values.dtype.kind in "iu":
             wrong = np.flatnonzero((values < 0) | (values >= len(self.classes)))
             if wrong.size:
                 raise DataError(
                     "a label is out of range",
-                    where=f"{where}, {self.name!r}, row {wrong[0] + 1:,}",
+                    where=f"{where}, {self.name!r}, {at(int(wrong[0]))}",
                     expected=f"0 to {len(self.classes) - 1}, for the {len(self.classes)} class names",
                     got=values[wrong[0]],
                 )
@@ -86,7 +96,7 @@ class TargetColumn:
             shown = ", ".join(repr(v) for v in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
             raise DataError(
                 f"label {unknown[0]!r} is not one of the classes that were trained",
-                where=f"{where}, {self.name!r}, row {int(np.argmax(inverse == native.index(unknown[0]))) + 1:,}",
+                where=f"{where}, {self.name!r}, {at(int(np.argmax(inverse == native.index(unknown[0]))))}",
                 expected=f"one of {', '.join(repr(c) for c in self.classes[:12])}"
                 + (f", ... ({len(self.classes)} in all)" if len(self.classes) > 12 else ""),
                 got=shown,
@@ -113,6 +123,7 @@ class Targets:
 
     columns: tuple[TargetColumn, ...]
     pairs: bool = False  # of tokens: a text to be written from another, not the next token of the same
+    steps: bool = False  # one column of classes or numbers, a target at every step of a sequence
 
     @property
     def kinds(self) -> set[str]:
@@ -120,7 +131,7 @@ class Targets:
 
     @property
     def task(self) -> str:
-        if self.each_step:
+        if self.tokens:
             return "pairs" if self.pairs else "language"
         if self.kinds == {"number"}:
             return "regression"
@@ -133,6 +144,11 @@ class Targets:
     @property
     def each_step(self) -> bool:
         """Whether there is a target for every step of a sequence."""
+        return self.steps or self.tokens
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the targets are pieces of text, one at every step."""
         return self.kinds == {"token"}
 
     @property
@@ -145,7 +161,7 @@ class Targets:
 
     @property
     def metric(self) -> str:
-        if self.each_step:
+        if self.tokens:
             return "exact_match" if self.pairs else "loss"
         table = {"mean_squared_error": "r2", "cross_entropy": "accuracy", "binary_cross_entropy": "accuracy"}
         return table.get(self.loss, "loss")
@@ -170,20 +186,25 @@ class Targets:
         columns: list[TargetColumn] = []
         start = 0
         raw = target_values(data)
-        for name, values in raw:
+        learned = raw if train is None or not data.each_step else target_values(data.take(train))
+        for (name, values), (_, mine) in zip(raw, learned, strict=True):
             kind = column_kind(values, data.task, len(raw) > 1, f"{where}, target {name!r}")
-            column = _fit_column(name, kind, values, start, data, train, where)
+            mine = mine if train is None or data.each_step else values[train]
+            column = _fit_column(name, kind, values, mine, start, data, where)
             columns.append(column)
             start = column.stop
-        return cls(tuple(columns))
+        return cls(tuple(columns), steps=data.each_step)
 
     def encode(self, y: Any, where: str = "y") -> np.ndarray:
         """Raw targets as the loss wants them: `int32 [n]` for one column of classes, else `float32 [n, k]`.
 
+        Targets at every step are `int32` or `float32 [n, steps]`, -1 or NaN where there is none.
         Raises `DataError` for a label that was not trained, a value that is missing, or another number of columns.
         """
-        if self.each_step:
+        if self.tokens:
             return self.columns[0].encode(np.asarray(y), where)
+        if self.steps:
+            return _encode_steps(self.columns[0], to_numpy(y), where)
         raw = split_targets(y, [c.name for c in self.columns])
         if len(raw) != len(self.columns):
             raise DataError(
@@ -206,7 +227,8 @@ class Targets:
         return np.stack([e.astype(np.float32) for e in encoded], axis=1)  # k x [n] -> [n, k]
 
     def decode(self, outputs: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
-        """Labels or values `[n]` from probabilities or standardised values `[n, width]`; several columns: a dict."""
+        """Labels or values `[n]` from probabilities or standardised values `[n, width]`; several columns: a dict. Of
+        every step: `[n, steps]` from `[n, steps, width]`."""
         outputs = np.asarray(outputs)
         if outputs.ndim == 1:
             outputs = outputs[:, None]
@@ -214,28 +236,56 @@ class Targets:
             return self.columns[0].decode(outputs)
         return {c.name: c.decode(outputs[:, c.start : c.stop]) for c in self.columns}
 
+    def decode_steps(self, outputs: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Labels or values `[n, steps]` of encoded sequences x `[n, steps, d]`; None, or NaN among numbers, for steps
+        that only fill up."""
+        found = self.columns[0].decode(np.asarray(outputs))
+        return only_real(x, found)
+
     def to_json(self) -> dict[str, Any]:
         columns = [{**asdict(c), "classes": list(c.classes)} for c in self.columns]
-        return {"columns": columns, "pairs": True} if self.pairs else {"columns": columns}
+        return {"columns": columns} | {name: True for name in ("pairs", "steps") if getattr(self, name)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Targets:
         try:
             columns = tuple(TargetColumn(**{**c, "classes": tuple(c["classes"])}) for c in data["columns"])
-            return cls(columns, data.get("pairs", False))
+            return cls(columns, data.get("pairs", False), data.get("steps", False))
         except (KeyError, TypeError) as error:
             raise DataError("the saved targets cannot be read", where="targets", got=error) from None
 
 
+def _encode_steps(column: TargetColumn, y: np.ndarray, where: str) -> np.ndarray:
+    """Targets [n, steps] as class indices or standardised numbers; -1 or NaN where there is none."""
+    if y.ndim != 2:
+        raise DataError(
+            "the network answers at every step, and these targets are none of steps", where=f"{where}, {column.name!r}",
+            expected="[rows, steps]", got=f"shape {y.shape}",
+        )  # fmt: skip
+    flat = y.reshape(-1)
+    places = np.flatnonzero(~missing(flat))
+    filler, dtype = (-1, np.int32) if column.kind == "class" else (np.nan, np.float32)
+    out = np.full(len(flat), filler, dtype)
+
+    def at(i: int) -> str:
+        sequence, step = divmod(int(places[i]), y.shape[1])
+        return f"sequence {sequence + 1:,}, step {step + 1:,}"
+
+    if len(places):
+        out[places] = column.encode(tidy(flat[places]), where, at)
+    return out.reshape(y.shape)
+
+
 def _fit_column(
-    name: str, kind: str, values: np.ndarray, start: int, data: Dataset, train: np.ndarray | None, where: str
+    name: str, kind: str, values: np.ndarray, train: np.ndarray, start: int, data: Dataset, where: str
 ) -> TargetColumn:
     if kind == "number":
         known = values.astype(np.float64)
         if not np.isfinite(known).all():
             row = int(np.argmin(np.isfinite(known)))
-            raise DataError("a target is infinite", where=f"{where}, target {name!r}, row {row + 1:,}", got=known[row])
-        known = known if train is None else known[train]
+            place = "" if data.each_step else f", row {row + 1:,}"
+            raise DataError("a target is infinite", where=f"{where}, target {name!r}{place}", got=known[row])
+        known = train.astype(np.float64)
         centre = float(known.mean())
         scale = float((known - centre).std())
         return TargetColumn(name, kind, start, start + 1, mean=centre, scale=scale if scale > 0 else 1.0)
@@ -259,7 +309,7 @@ def _ids(values: np.ndarray, vocabulary: int, where: str) -> np.ndarray:
     return values
 
 
-def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
+def _numbers(values: np.ndarray, name: str, where: str, at: Place) -> np.ndarray:
     if values.dtype.kind not in "iufb":
         raise DataError(
             "the target holds text where numbers were trained",
@@ -270,5 +320,5 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
         row = int(np.argmin(np.isfinite(numbers)))
-        raise DataError("a target is infinite", where=f"{where}, {name!r}, row {row + 1:,}", got=numbers[row])
+        raise DataError("a target is infinite", where=f"{where}, {name!r}, {at(row)}", got=numbers[row])
     return numbers

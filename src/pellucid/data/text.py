@@ -15,7 +15,7 @@ import numpy as np
 from pellucid.data.dataset import Dataset, is_texts
 from pellucid.data.features import Features
 from pellucid.data.parts import Part, Prepared, check_split, fractions
-from pellucid.data.split import DEFAULT, LARGEST
+from pellucid.data.split import LARGEST
 from pellucid.data.targets import TargetColumn, Targets
 from pellucid.data.token_encoder import TokenEncoder, check_context
 from pellucid.data.tokens import Characters, Tokenizer, fit_tokenizer, parse
@@ -45,7 +45,7 @@ def is_text_file(path: Path) -> bool:
 
 
 def prepare_language(
-    dataset: Dataset, *, split: Any = DEFAULT, context: int | None = None, tokens: str | None = None,
+    dataset: Dataset, *, split: Any = None, context: int | None = None, tokens: str | None = None,
     features: Features | None = None, **others: Any,
 ) -> Prepared:  # fmt: skip
     """A text split in order, as windows of `context` ids (64 by default), with a tokenizer that is fitted on the
@@ -134,9 +134,8 @@ def _split(dataset: Dataset, split: Any, context: int, notes: list[str]) -> dict
     """The text of each part: cut in order, beside the parts that the set brings."""
     text = _joined(dataset)
     own = {"validation": dataset.validation, "test": dataset.test}
-    split = check_split(split)
-    default = split == DEFAULT
-    split = SPLIT if default else split
+    default = split is None
+    split = check_split(split or SPLIT)
     validation, test = (0.0, 0.0) if all(own.values()) else fractions(dataset, split)
     if default:  # no more windows than a score needs
         most = LARGEST * context / len(text)

@@ -5,6 +5,7 @@ None, NaN) where a log does not tell: so a truncated record, one without validat
 steps out of order is read as far as it goes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,10 +37,10 @@ class Series:
 
 
 class Case:
-    """A run, as its record tells it."""
+    """A run, as its record tells it; `result` (as in result.json) where it is finished and was compared with others."""
 
-    def __init__(self, record: Record):
-        self.record = record
+    def __init__(self, record: Record, result: Mapping[str, Any] | None = None):
+        self.record, self.result = record, result or {}
 
     # -- what it was told -----------------------------------------------------------------------------------------
 
@@ -98,6 +99,11 @@ class Case:
         """The loss of single batches, at the measured steps."""
         return _series({int(line["step"]): _number(line["loss"]) for line in self.record.steps if "loss" in line})
 
+    @cached_property
+    def rates(self) -> Series:
+        """The learning rate at the measured steps."""
+        return _series({int(line["step"]): _number(line.get("learning_rate")) for line in self.record.steps})
+
     def signal(self, group: str, name: str) -> Series:
         """One statistic of every layer (`activation`, `gradient`) or weight (`weight`) at the measured steps,
         [n, layers]."""
@@ -123,6 +129,12 @@ class Case:
         update, weight = self.signal("weight", "update"), self.signal("weight", "rms")
         with np.errstate(divide="ignore", invalid="ignore"):
             return Series(update.steps, np.where(weight.values > 0, update.values / weight.values, np.nan))
+
+
+def median(values: np.ndarray) -> float:
+    """Of what is finite; NaN where nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
 
 
 def _number(value: Any) -> float:

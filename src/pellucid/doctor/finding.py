@@ -81,10 +81,19 @@ class Finding:
         return {
             "problem": self.problem, "title": about.title, "severity": self.severity, "layer": self.layer,
             "step": self.step, "summary": self.summary, "evidence": self.evidence, "symptoms": list(self.symptoms),
-            "confidence": self.confidence, "why": about.why,
+            "confidence": self.confidence, "why": about.why, "question": about.question,
             "remedies": [{"settings": r.settings, "line": r.line(), "text": r.text} for r in self.remedies],
             "tried": [dataclasses.asdict(t) for t in self.tried], "source": about.source,
         }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Finding":
+        """What `to_json` wrote; its trials are left out."""
+        remedies = tuple(Remedy(r.get("settings", {}), r.get("text", "")) for r in data.get("remedies", ()))
+        kept = ("problem", "severity", "summary", "layer", "step", "evidence", "confidence")
+        return cls(
+            **{k: data[k] for k in kept if k in data}, symptoms=tuple(data.get("symptoms", ())), remedies=remedies
+        )
 
 
 def ranked(findings: list[Finding]) -> list[Finding]:
@@ -94,7 +103,15 @@ def ranked(findings: list[Finding]) -> list[Finding]:
 
 
 def _written(value: Any) -> str:
+    """As a person would write it on the command line: a spec's JSON as `name:key=value`.
+
+    >>> _written({"type": "mlp", "widths": [64, 32], "activation": {"type": "relu"}, "norm": None})
+    'mlp:64,32,activation=relu'
+    """
+    if isinstance(value, dict) and "type" in value:
+        bare = [_written(v) for v in value.get("widths") or ()]
+        rest = [f"{k}={_written(v)}" for k, v in value.items() if k not in ("type", "widths") and v is not None]
+        return value["type"] + (":" + ",".join([*bare, *rest]) if bare or rest else "")
     if isinstance(value, bool):
         return str(value).lower()
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"'{text}'" if any(c in text for c in " {}[]'\"") else text
+    return f"{value:g}" if isinstance(value, float) else str(value)

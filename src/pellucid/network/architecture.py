@@ -11,6 +11,7 @@ An architecture is a spec like any other, so a recipe holds it. What only the da
 from typing import Any, NamedTuple
 
 from pellucid.errors import NetworkError, SettingError
+from pellucid.network.composite import Sequential
 from pellucid.network.dense import resolve_output
 from pellucid.network.layer import Context, Layer, layer
 from pellucid.spec import Spec
@@ -20,7 +21,7 @@ class Arriving(NamedTuple):
     """What arrives at a network, without the batch axis.
 
     vocabulary: how many token ids there are, where ids arrive.   padded: shorter sequences are filled up (ids with 0,
-    numbers with NaN).   each_step: there is a target for every step, as in language models.
+    numbers with NaN).   each_step: there is a target for every step, as in language models or of sequences.
     source: of pairs, how many of the steps are the source; the target's follow.
     """
 
@@ -57,10 +58,12 @@ class Architecture(Spec, family="network"):
 
     def refuse_data(self, data: Arriving, reads: str, fix: str) -> NetworkError:
         """The error that says that this architecture cannot read such data."""
+        more = ", with a target at every step" if data.each_step and data.kind == "sequence" else ""
         what = {"row": "rows of numbers", "array": "arrays", "pairs": "pairs of texts"}.get(data.kind, data.kind + "s")
+        what = what.removesuffix("ss") if data.kind == "tokens" else what
         return NetworkError(
             f"the network {self.name!r} cannot read these data", where=f"--network {self.name}", expected=reads,
-            got=f"{what.removesuffix('ss') if data.kind == 'tokens' else what} of shape {list(data.shape)}", fix=fix,
+            got=f"{what} of shape {list(data.shape)}{more}", fix=fix,
         )  # fmt: skip
 
 
@@ -113,6 +116,8 @@ class Blueprint(Layer):
 
     def built(self, data: Arriving) -> Layer:
         made = self.architecture.build(data)
+        if data.each_step and data.kind == "sequence" and isinstance(made, Sequential):
+            made = Sequential(*(part for part in made.layers if not part[1].sums_up))  # an answer at every step
         return made if self.outputs is None else resolve_output(made, self.outputs)
 
     def apply(self, p, x, ctx):

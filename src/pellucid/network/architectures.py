@@ -43,6 +43,8 @@ class Perceptron(Architecture):
     def build(self, data: Arriving) -> Sequential:
         if data.kind not in ("row", "image", "sequence", "array"):
             raise self.refuse_data(data, "rows of numbers, or images", "name another network: --network mlp")
+        if data.each_step:
+            raise self.refuse_data(data, "examples with one target each", "--network gru, lstm, rnn or transformer")
         initial = Initializer.of("zeros" if self.rule == "rosenblatt" else "glorot_uniform")
         return Sequential(("input", Input()), ("flatten", Flatten()), ("output", Output(initial=initial)))
 
@@ -92,6 +94,8 @@ class MLP(Architecture):
             return [("embed", Embed(None, TEXT_WIDTH, padding=data.padded)), ("mean", GlobalPool())]
         if data.kind in ("tokens", "pairs"):
             raise self.refuse_data(data, "rows of numbers, images, or texts with one target each", "--network lstm")
+        if data.each_step:
+            raise self.refuse_data(data, "examples with one target each", "--network gru, lstm, rnn or transformer")
         return [("input", Input()), ("flatten", Flatten())]
 
     def build(self, data: Arriving) -> Sequential:

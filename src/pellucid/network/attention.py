@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
+from pellucid.network.dense import weighted
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import GlorotUniform, Initializer, Normal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
@@ -125,7 +126,7 @@ class Attention(Layer):
         ctx = ctx or Context()
         batch, steps, n = x.shape
         d = self._width(n)
-        mixed = x.reshape(batch * steps, n) @ p["w"]  # one product for all: [batch * steps, 3 * heads * d]
+        mixed = weighted(x, p["w"])  # one product for all: [batch, steps, 3 * heads * d]
         mixed = (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, d)
         q, k, v = mixed[:, :, 0], mixed[:, :, 1], mixed[:, :, 2]
         if ctx.streaming:
@@ -135,8 +136,8 @@ class Attention(Layer):
             if self.rotary:
                 q, k = rotate(q, places), rotate(k, places)
             y = self._attend(ctx, q, k, v)
-        y = y.reshape(batch * steps, self.heads * d) @ p["out"]
-        return (y + p["out_bias"] if self.bias else y).reshape(batch, steps, n)
+        y = weighted(y.reshape(batch, steps, self.heads * d), p["out"])
+        return y + p["out_bias"] if self.bias else y
 
     def _attend(self, ctx: Context, q, k, v) -> jax.Array:
         steps = q.shape[1]

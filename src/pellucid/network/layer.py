@@ -53,6 +53,7 @@ class Layer(Spec, family="layer"):
 
     reproducible: ClassVar[bool] = True
     carries: ClassVar[bool] = False  # it has a state that goes on from one piece of a sequence to the next
+    sums_up: ClassVar[bool] = False  # it makes one answer of all steps; left out where each step has a target
     caches: ClassVar[bool] = False  # it keeps all that came before, up to its context
 
     def declare(self, x: Any) -> dict[str, Param]:

@@ -122,11 +122,15 @@ class Network:
 
     def predict(self, x: Any) -> Any:
         """Classes in their own labels, or values in their own units, for rows of the data's own form: a table (with
-        the columns trained on, in any order) or an array."""
+        the columns trained on, in any order) or an array. With a target at every step: [n, steps], None (or NaN among
+        numbers) where a step only fills up a shorter sequence."""
         if self.targets is not None and self.targets.task == "pairs":
             from pellucid.network.generate import completed
 
             return completed(self, x)
+        if self.targets is not None and self.targets.steps and self.features is not None:
+            rows = self.features.transform(x)
+            return self.targets.decode_steps(self._forward(rows), rows)
         out = self._outputs(x)
         if self.targets is not None:
             return self.targets.decode(out)
@@ -147,8 +151,10 @@ class Network:
         return generate(self, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
 
     def _outputs(self, x: Any) -> np.ndarray:
+        return self._forward(self.features.transform(x) if self.features is not None else np.asarray(x))
+
+    def _forward(self, rows: np.ndarray) -> np.ndarray:
         params, state = self._weights()
-        rows = self.features.transform(x) if self.features is not None else np.asarray(x)
         size = min(
             block_rows(self.layer, jax.ShapeDtypeStruct((1, *rows.shape[1:]), rows.dtype)), power_of_two(len(rows))
         )

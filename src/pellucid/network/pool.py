@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +116,8 @@ class GlobalPool(Layer):
     >>> GlobalPool().apply({}, jnp.array([[[1.0, 8.0], [3.0, 0.0]]]), None).tolist()
     [[2.0, 4.0]]
     """
+
+    sums_up: ClassVar = True
 
     kind: Literal["mean", "max"] = "mean"
 

@@ -7,8 +7,9 @@ All three share one loop. What a step adds is elementwise and lies in `bend`; ar
     h = bend(z, r, h)
 
 A step that only fills up a shorter sequence (`ctx.valid` False) leaves the state as it was. Backpropagation through
-time runs the loop in reverse; where only that is asked for (`ctx.reverse_only`), the gradients of u are not summed up
-step by step but found by one product of all states with all gradients, after the loop.
+time runs the loop in reverse; where only that is asked for (`ctx.reverse_only`), the loop does as little as it can.
+Before it, what of the derivatives needs no gradient is found for all steps at once (`slopes`); it multiplies
+(`bend_back`); after it, one product of all states with all gradients gives the gradients of u.
 """
 
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pellucid.network.activations import Activation, Tanh
 from pellucid.network.initial import Blocks, Constant, GlorotUniform, Initializer, Orthogonal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer
 
+Gates = tuple[jax.Array, ...]  # an array [..., width] for each: to cut up a wide one in every step would cost more
 State = tuple[jax.Array, ...]  # h [batch, width] first, then what else a cell keeps
 
 
@@ -48,9 +50,23 @@ class Recurrent(Layer):
         if self.width < 1:
             self.refuse("width", "a whole number >= 1")
 
-    def bend(self, z: jax.Array, r: jax.Array, state: State) -> State:
-        """The elementwise part of a step: [batch, gates * width] twice, and the state -> the next state, h first."""
+    def bend(self, z: Gates, r: Gates, state: State) -> State:
+        """The elementwise part of a step: [batch, width] for each gate, twice, and the state -> the next, h first."""
         raise NotImplementedError  # abstract
+
+    def kept(self, z: Gates, r: Gates) -> Any:
+        """What the way back needs of a step beside the state before it, such as the gates."""
+        return z, r
+
+    def slopes(self, kept: Any, before: State) -> Any:
+        """What `bend_back` needs, from what was kept: of all steps at once (their axis stands before the others), which
+        is quicker than step by step."""
+        return kept, before
+
+    def bend_back(self, dstate: State, slopes: Any) -> tuple[Gates, Gates, State]:
+        """The gradients of z, r and the state before, from those of the next state: `bend` in reverse."""
+        (z, r), before = slopes
+        return jax.vjp(self.bend, z, r, before)[1](dstate)
 
     def reversed(self) -> "Recurrent":
         """The same layer, reading the other way."""
@@ -81,8 +97,11 @@ class Recurrent(Layer):
         ctx = ctx or Context()
         x, begin = x if isinstance(x, tuple) else (x, None)
         batch, steps, n = x.shape
-        z = x.swapaxes(0, 1).reshape(steps * batch, n) @ p["w"] + p["b"]  # [batch, steps, n] -> [steps * batch, g]
-        z = z.reshape(steps, batch, -1)
+        rows = x.swapaxes(0, 1).reshape(steps * batch, n)  # [batch, steps, n] -> [steps * batch, n]
+        z = tuple(
+            (rows @ w + b).reshape(steps, batch, self.width)
+            for w, b in zip(self.split(p["w"]), self.split(p["b"]), strict=True)
+        )
         valid = None if ctx.valid is None else ctx.valid.swapaxes(0, 1)[..., None]  # -> [steps, batch, 1]
         if self.backwards:
             if ctx.streaming:
@@ -90,37 +109,43 @@ class Recurrent(Layer):
                     "a layer that reads backwards cannot go on where a piece ended", where=ctx.path,
                     fix="use forward layers where text is generated or state is carried over",
                 )  # fmt: skip
-            z, valid = z[::-1], None if valid is None else valid[::-1]
-        zero = jnp.zeros((batch, self.width), z.dtype)
+            z, valid = jax.tree.map(lambda a: a[::-1], (z, valid))
+        zero = jnp.zeros((batch, self.width), z[0].dtype)
         begin = zero if begin is None else begin
         first: State = (begin, *(zero for _ in range(self.states - 1)))
         first = jax.lax.stop_gradient(ctx.recall(first)) if ctx.streaming else first
         run: Any = _swift if ctx.reverse_only else _plain
-        hs, last = run(self, z, p["u"], self._recurrent_bias(p), first, valid)
+        hs, last = run(self, z, self.split(p["u"]), self.recurrent_bias(p), first, valid)
         ctx.remember(last)
         if not self.each_step:
             return last[0]
         return (hs[::-1] if self.backwards else hs).swapaxes(0, 1)  # [steps, batch, width] -> [batch, steps, width]
 
-    def _recurrent_bias(self, p: Any) -> jax.Array | None:
+    def recurrent_bias(self, p: Any) -> Gates | None:
+        """v of the formula above, where the cell has one."""
         return None
 
+    def split(self, a: jax.Array) -> Gates:
+        """[..., gates * width] -> one array [..., width] for each gate."""
+        return tuple(jnp.split(a, self.gates, axis=-1))
 
-def _advance(cell: Recurrent, z, r, state: State, valid) -> State:
+
+def _advance(cell: Recurrent, z: Gates, r: Gates, state: State, valid) -> State:
     new = cell.bend(z, r, state)
     return new if valid is None else tuple(jnp.where(valid, n, o) for n, o in zip(new, state, strict=True))
 
 
-def _feed_back(h, u, v):
-    return h @ u if v is None else h @ u + v
+def feed_back(h: jax.Array, u: Gates, v: Gates | None) -> Gates:
+    """r = h·u + v, gate by gate. h: [batch, width], u: [width, width], v: [width] -> [batch, width]."""
+    return tuple(h @ a for a in u) if v is None else tuple(h @ a + b for a, b in zip(u, v, strict=True))
 
 
-def _plain(cell: Recurrent, z, u, v, first: State, valid):
+def _plain(cell: Recurrent, z: Gates, u: Gates, v: Gates | None, first: State, valid):
     """The loop as it is written: (h of every step [steps, batch, width], the last state)."""
 
     def step(state, now):
         z, valid = now
-        state = _advance(cell, z, _feed_back(state[0], u, v), state, valid)
+        state = _advance(cell, z, feed_back(state[0], u, v), state, valid)
         return state, state[0]
 
     last, hs = jax.lax.scan(step, first, (z, valid))
@@ -133,33 +158,38 @@ def _swift(cell: Recurrent, z, u, v, first: State, valid):
     return _plain(cell, z, u, v, first, valid)
 
 
-def _swift_forward(cell: Recurrent, z, u, v, first: State, valid):
+def _swift_forward(cell: Recurrent, z: Gates, u: Gates, v: Gates | None, first: State, valid):
     def step(state, now):
         z, valid = now
-        r = _feed_back(state[0], u, v)
-        new = _advance(cell, z, r, state, valid)
-        return new, (new[0], state, r)
+        r = feed_back(state[0], u, v)
+        return _advance(cell, z, r, state, valid), (state, cell.kept(z, r))
 
-    last, (hs, before, rs) = jax.lax.scan(step, first, (z, valid))
-    return (hs, last), (z, u, v, valid, before, rs)
+    last, (before, kept) = jax.lax.scan(step, first, (z, valid))
+    hs = jnp.concatenate([before[0][1:], last[0][None]])
+    return (hs, last), (kept, before, u, v, valid)
 
 
-def _swift_backward(cell: Recurrent, kept, gradients):
-    z, u, v, valid, before, rs = kept
+def _swift_backward(cell: Recurrent, residuals, gradients):
+    kept, before, u, v, valid = residuals
     dhs, dlast = gradients
-    turned = u.T
+    turned = [a.T for a in u]
 
     def step(dstate, now):
-        dh, z, r, state, valid = now
+        dh, slopes, valid = now
         dstate = (dstate[0] + dh, *dstate[1:])
-        _, pull = jax.vjp(lambda z, r, state: _advance(cell, z, r, state, valid), z, r, state)
-        dz, dr, dbefore = pull(dstate)
-        return (dbefore[0] + dr @ turned, *dbefore[1:]), (dz, dr)
+        dz, dr, dbefore = cell.bend_back(dstate, slopes)
+        other = tuple(None if a is b else a for a, b in zip(dz, dr, strict=True))  # nothing is written down twice
+        if valid is not None:  # what only fills up has changed nothing
+            other, dr = jax.tree.map(lambda d: jnp.where(valid, d, 0.0), (other, dr))
+            dbefore = tuple(jnp.where(valid, d, same) for d, same in zip(dbefore, dstate, strict=True))
+        dh = sum((d @ a for d, a in zip(dr, turned, strict=True)), dbefore[0])
+        return (dh, *dbefore[1:]), (dr, other)
 
-    dfirst, (dz, dr) = jax.lax.scan(step, dlast, (dhs, z, rs, before, valid), reverse=True)
-    width = before[0].shape[-1]
-    du = before[0].reshape(-1, width).T @ dr.reshape(-1, dr.shape[-1])  # one product over all steps
-    return dz, du, None if v is None else dr.sum((0, 1)), dfirst, None
+    dfirst, (dr, other) = jax.lax.scan(step, dlast, (dhs, cell.slopes(kept, before), valid), reverse=True)
+    dz = tuple(b if a is None else a for a, b in zip(other, dr, strict=True))
+    rows = before[0].reshape(-1, cell.width)  # [steps, batch, width] -> [steps * batch, width]
+    du = cell.split(rows.T @ jnp.concatenate([d.reshape(rows.shape) for d in dr], axis=-1))  # one product for all steps
+    return dz, du, None if v is None else tuple(d.sum((0, 1)) for d in dr), dfirst, None
 
 
 _swift.defvjp(_swift_forward, _swift_backward)
@@ -185,7 +215,18 @@ class RNN(Recurrent):
     recurrent_initial: Initializer = Orthogonal()
 
     def bend(self, z, r, state):
-        return (self.activation.apply({}, z + r, None),)
+        return (self._activated(*self.kept(z, r)),)
+
+    def kept(self, z, r):
+        return (z[0] + r[0],)
+
+    def bend_back(self, dstate, slopes):
+        (a,), before = slopes
+        da = jax.vjp(self._activated, a)[1](dstate[0])
+        return da, da, (jnp.zeros_like(before[0]),)
+
+    def _activated(self, a):
+        return self.activation.apply({}, a, None)
 
 
 @layer("lstm")
@@ -220,9 +261,25 @@ class LSTM(Recurrent):
         return Blocks((Zeros(), Constant(self.forget_bias), Zeros(), Zeros()))
 
     def bend(self, z, r, state):
-        i, f, g, o = jnp.split(z + r, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+        i, f, g, o = self.kept(z, r)
+        c = f * state[1] + i * g
+        return o * jnp.tanh(c), c
+
+    def kept(self, z, r):
+        i, f, g, o = (a + b for a, b in zip(z, r, strict=True))
+        return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+
+    def slopes(self, kept, before):
+        (i, f, g, o), c = kept, before[1]
+        t = jnp.tanh(f * c + i * g)
+        by = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)  # of the next c, by the sums that make i, f and g
+        return by, t * o * (1 - o), o * (1 - t * t), f  # and of the next h, by o's and by the next c
+
+    def bend_back(self, dstate, slopes):
+        by, h_by_o, h_by_c, f = slopes
+        dh, dc = dstate[0], dstate[1] + dstate[0] * h_by_c
+        dz = (*(dc * slope for slope in by), dh * h_by_o)
+        return dz, dz, (jnp.zeros_like(dh), dc * f)
 
 
 @layer("gru")
@@ -253,14 +310,27 @@ class GRU(Recurrent):
     def declare(self, x):
         return {**super().declare(x), "v": Param((self.width,), "zeros")}
 
-    def _recurrent_bias(self, p):
-        return jnp.concatenate([jnp.zeros((2 * self.width,), p["v"].dtype), p["v"]])
+    def recurrent_bias(self, p):
+        zero = jnp.zeros_like(p["v"])
+        return zero, zero, p["v"]
 
     def bend(self, z, r, state):
-        zr, zs, zg = jnp.split(z, 3, axis=-1)
-        rr, rs, rg = jnp.split(r, 3, axis=-1)
-        s = jax.nn.sigmoid(zs + rs)
-        return ((1 - s) * jnp.tanh(zg + jax.nn.sigmoid(zr + rr) * rg) + s * state[0],)
+        _, s, g, _ = self.kept(z, r)
+        return ((1 - s) * g + s * state[0],)
+
+    def kept(self, z, r):
+        reset, s = jax.nn.sigmoid(z[0] + r[0]), jax.nn.sigmoid(z[1] + r[1])
+        return reset, s, jnp.tanh(z[2] + reset * r[2]), r[2]
+
+    def slopes(self, kept, before):
+        reset, s, g, fed = kept
+        by_g = (1 - s) * (1 - g * g)
+        return by_g * fed * reset * (1 - reset), (before[0] - g) * s * (1 - s), by_g, by_g * reset, s
+
+    def bend_back(self, dstate, slopes):
+        dh = dstate[0]
+        first, second, third, fed, same = (dh * slope for slope in slopes)
+        return (first, second, third), (first, second, fed), (same,)
 
 
 @layer

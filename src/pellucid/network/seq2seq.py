@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from pellucid.errors import NetworkError
 from pellucid.network.architecture import Architecture, Arriving, Blueprint
 from pellucid.network.composite import Sequential
-from pellucid.network.dense import Dense, Dropout, Embed, Output
+from pellucid.network.dense import Dense, Dropout, Embed, Output, weighted
 from pellucid.network.initial import GlorotUniform, LeCunNormal
 from pellucid.network.layer import Context, Layer, Param, layer
 from pellucid.network.network import Network
-from pellucid.network.recurrent import GRU, LSTM, Bidirectional, Recurrent
+from pellucid.network.recurrent import GRU, LSTM, Bidirectional, Recurrent, feed_back
 from pellucid.spec import register
 
 HIDDEN = -1e9  # the score of a step that only fills up a shorter source
@@ -30,7 +30,7 @@ def luong(h: jax.Array, memory: jax.Array, key: jax.Array | None) -> jax.Array:
     >>> luong(jnp.ones((1, 1, 2)), jnp.array([[[1.0, 2.0], [0.0, 1.0]]]), None).tolist()
     [[[3.0, 1.0]]]
     """
-    return jnp.einsum("btm,bsm->bts", h if key is None else h @ key, memory)
+    return jnp.einsum("btm,bsm->bts", h if key is None else weighted(h, key), memory)
 
 
 def bahdanau(h: jax.Array, keys: jax.Array, query: jax.Array, output: jax.Array) -> jax.Array:
@@ -94,7 +94,7 @@ class LuongAttention(Layer):
     def apply(self, p, x, ctx):
         h, memory, real = x
         _, context = attended(luong(h, memory, p.get("k")), memory, real)  # [batch, target, m]
-        return jnp.tanh(jnp.concatenate([context, h], axis=-1) @ p["w"] + p["b"])
+        return jnp.tanh(weighted(jnp.concatenate([context, h], axis=-1), p["w"]) + p["b"])
 
 
 @layer
@@ -121,16 +121,15 @@ class BahdanauDecoder(Layer):
 
     def apply(self, p, x, ctx):
         inputs, first, memory, real = x
-        keys = memory @ p["k"]  # [batch, source, width]
-        n = inputs.shape[-1]
-        z = (inputs @ p["w"][:n] + p["b"]).swapaxes(0, 1)  # -> [target, batch, gates * width]
-        bias = self.cell._recurrent_bias(p)
-        start = (first, *((jnp.zeros_like(first),) * (self.cell.states - 1)))
+        keys = weighted(memory, p["k"])  # [batch, source, width]
+        n, cell = inputs.shape[-1], self.cell
+        z = (weighted(inputs, p["w"][:n]) + p["b"]).swapaxes(0, 1)  # -> [target, batch, gates * width]
+        bias, feedback = cell.recurrent_bias(p), cell.split(p["u"])
+        start = (first, *((jnp.zeros_like(first),) * (cell.states - 1)))
 
         def step(state, z):
             _, context = attended(bahdanau(state[0], keys, p["q"], p["o"]), memory, real)  # [batch, m]
-            r = state[0] @ p["u"] if bias is None else state[0] @ p["u"] + bias
-            state = self.cell.bend(z + context @ p["w"][n:], r, state)
+            state = cell.bend(cell.split(z + context @ p["w"][n:]), feed_back(state[0], feedback, bias), state)
             return state, (state[0], context)
 
         _, (hs, contexts) = jax.lax.scan(step, start, z)

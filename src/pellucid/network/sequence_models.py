@@ -49,7 +49,7 @@ class RecurrentArchitecture(Architecture):
         raise NotImplementedError  # abstract
 
     def build(self, data: Arriving) -> Sequential:
-        if self.bidirectional and data.each_step:
+        if self.bidirectional and data.each_step and data.kind == "tokens":
             raise NetworkError(
                 "a language model cannot read backwards: it would see what it is to foretell",
                 where=f"--network {self.name}", fix="leave bidirectional out",

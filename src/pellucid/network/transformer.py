@@ -9,7 +9,7 @@ from pellucid.network.activations import GELU, ReLU
 from pellucid.network.architecture import Architecture, Arriving, Blueprint
 from pellucid.network.attention import Attention, Positions
 from pellucid.network.composite import Sequential
-from pellucid.network.dense import Dense, Dropout, Embed, Input, Output
+from pellucid.network.dense import Dense, Dropout, Embed, Input, Output, weighted
 from pellucid.network.initial import GlorotUniform, Initializer, Normal
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
 from pellucid.network.network import Network
@@ -46,7 +46,7 @@ class SwiGLU(Layer):
         return {**gates, "down": Param((self.width, n), self.out_initial)}
 
     def apply(self, p, x, ctx):
-        return (jax.nn.silu(x @ p["gate"]) * (x @ p["up"])) @ p["down"]
+        return weighted(jax.nn.silu(weighted(x, p["gate"])) * weighted(x, p["up"]), p["down"])
 
 
 @layer
@@ -138,7 +138,7 @@ class TiedEmbedding(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         y = ctx.call("body", self.body, p, Embed(self.vocabulary, self.width).apply(p, x, None))
-        return y @ p["w"].T
+        return weighted(y, p["w"].T)
 
 
 @register("transformer")

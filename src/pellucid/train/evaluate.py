@@ -1,5 +1,6 @@
 """Scores of a network on a part of the data, computed in blocks of one shape: bounded memory, one compilation."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,8 @@ from pellucid.train.metrics import Metric
 from pellucid.train.step import evaluate_block, zeros_like
 
 STREAMS = 32  # places of a text that are read at once; more would begin more often without a past
-KEPT = 10_000  # rows; a part of up to so many, which is scored every epoch, stays on the device
+KEPT = 10_000  # rows; a part of up to so many, which is scored every epoch, stays on the device ...
+KEPT_BYTES = 1 << 28  # ... unless it is larger than this
 
 
 class Scores(NamedTuple):
@@ -83,7 +85,7 @@ class Evaluator:
 
     def _on_device(self, part: Part) -> Any:
         blocks = self._pieces(part) if self.streams else self._blocks(part)
-        if len(part.y) > KEPT:
+        if len(part.y) > KEPT or math.prod(part.x.shape) * np.dtype(part.x.dtype).itemsize > KEPT_BYTES:
             return blocks
         if id(part) not in self._kept:
             self._kept[id(part)] = part, [jax.device_put(block) for block in blocks]

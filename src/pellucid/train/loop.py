@@ -32,11 +32,13 @@ from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
 from pellucid.train.step import Program, run_chunk, start, zeros_like
+from pellucid.train.units import Units
 
 SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores
 SAMPLE_TOKENS = 32_768  # the same for a text
 CHUNK_SECONDS = 0.3
 MOST_STEPS = 10_000  # in one chunk
+UNITS = 50  # times in a run that single units are looked at
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class EpochEnded:
     validation: Scores | None
     learning_rate: float
     improved: bool
+    measured: list[dict[str, Any]] = field(default_factory=list)  # lines for the record, that come before the epoch's
 
 
 Event = ChunkEnded | EpochEnded
@@ -105,14 +108,18 @@ class Loop:
         assert network.params is not None
         self.network, self.settings, self.validation = network, settings, validation
         example = jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)
-        leaves = trace(network.layer, example).leaves
+        leaves = trace(network.layer, example).leaves if settings.signals else ()
+        # raw outputs of an example (or of each step of it), and how many steps a sequence has
+        self.width, self.steps_read = widths(network.layer, example)
+        # the kind of each watched layer, by path, in forward order
+        self.kinds = {leaf.path: leaf.layer.name for leaf in leaves if _is_float(leaf.y)}
         streams = settings.text and carries(network.layer)
         batch, rows = batches(len(train.y), settings.batch_size, settings.text)
         self.program = Program(
             layer=network.layer, loss=settings.loss, optimizer=settings.optimizer.structure(),
             schedule=settings.schedule, batch=batch, rows=rows, context=train.x.shape[1] if settings.text else 0,
             streams=streams, augment=settings.augment, streamed=not isinstance(train.x, np.ndarray),
-            watched=tuple(dict.fromkeys(leaf.path for leaf in leaves if _is_float(leaf.y))) if settings.signals else (),
+            watched=tuple(self.kinds),
             frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
         )  # fmt: skip
         self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
@@ -124,10 +131,12 @@ class Loop:
         self.key = jax.random.key(settings.seed)
         self.evaluator = Evaluator(network.layer, settings.loss.scored(), settings.metric, streams=streams)
         self.sample = _sample(train, settings)
+        self.units = Units(network.layer, self.kinds, self.sample) if self.kinds else None
         self.every, self.chunk_steps = cadence(self.program, operations(network.layer, example))
         self.feed = Feed(self.program, train, self.chunk_steps)
         self.chunk_steps = self.feed.steps
         self.step = self.epoch = self.epoch_start = self.waited = 0
+        self.bad: int | None = None  # the first step whose loss was not finite
         self.best, self.plateau, self.stopped = Best(), settings.schedule.begin(), ""
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -156,26 +165,37 @@ class Loop:
         padded = np.zeros((segments_needed(self.chunk_steps, self.every), 2), np.int32)
         padded[: len(segments)] = segments
         before = self.step
-        rows, squares = self.advance(padded, len(segments))
-        if int(self.carry.bad) >= 0:
-            self.stopped = "diverged"
-        measured = self._lines(jax.device_get(rows), segments)
+        measured = [self._units_line()] if self.units is not None and before == 0 else []
+        losses, rows, squares = self.advance(padded, len(segments))
+        losses = np.asarray(losses, np.float64)[: self.step - before]
+        if not np.isfinite(losses).all():
+            self.stopped, self.bad = "diverged", before + int(np.argmin(np.isfinite(losses)))
+        measured += self._lines(jax.device_get(rows), segments)
         if self.program.watched:
-            measured.append(
-                {"kind": "chunk", "step": self.step, "norm": round_all([float(s) ** 0.5 for s in squares.values()])}
-            )
+            norm = round_all([float(s) ** 0.5 for s in squares.values()])
+            said = of_losses(losses)
+            measured.append({"kind": "chunk", "step": self.step, "norm": norm, "loss": said})
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
         return ChunkEnded(self.epoch + 1, self.step, loss, self.step - before, measured)
 
-    def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any]:
+    def _looks_at_units(self) -> bool:
+        """After epochs 1, 2, 4, 8, ..., and about 50 times in all: a full-batch run has thousands of epochs."""
+        epochs = -(-self.settings.updates // self.program.steps_per_epoch)
+        return bool(self.stopped) or is_measured(self.epoch, -(-epochs // UNITS))
+
+    def _units_line(self) -> dict[str, Any]:
+        assert self.units is not None
+        return {"kind": "units", "step": self.step, **self.units(self.carry.params, self.carry.state)}
+
+    def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any, Any]:
         """Run the first `count` of these segments; numbers: in place of the loop's own (a learning rate)."""
         data, order, skipped = self.feed.chunk(self._shuffled(), self.step - self.epoch_start)
-        self.carry, rows, squares = run_chunk(
-            self.program, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers}, self.key,
-            self.epoch_start, segments, count,
+        self.carry, losses, rows, squares = run_chunk(
+            self.program, self.chunk_steps, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers},
+            self.key, self.epoch_start, segments, count,
         )  # fmt: skip
         self.step = int(self.carry.step)
-        return rows, squares
+        return losses, rows, squares
 
     def _close_epoch(self) -> EpochEnded:
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
@@ -198,7 +218,8 @@ class Loop:
             self.stopped = "budget"
         elif self.settings.patience is not None and self.waited >= self.settings.patience:
             self.stopped = "patience"
-        return EpochEnded(self.epoch, self.step, loss, sample, validation, rate, improved)
+        measured = [self._units_line()] if self.units is not None and self._looks_at_units() else []
+        return EpochEnded(self.epoch, self.step, loss, sample, validation, rate, improved, measured)
 
     def _judge(self, scores: Scores) -> bool:
         metric = -scores.metric if self.settings.metric and self.settings.metric.higher_is_better else scores.metric
@@ -285,6 +306,12 @@ def _factor(schedule: Schedule, step: Any, total: Any) -> jax.Array:
     return schedule.factor(step, total)
 
 
+def widths(layer: Layer, example: Any) -> tuple[int, int | None]:
+    """(numbers on the last axis of what comes out, steps of a sequence that comes in)."""
+    y = trace(layer, example).y
+    return y.shape[-1] if len(y.shape) > 1 else 1, example.shape[1] if len(example.shape) == 3 else None
+
+
 def _is_float(y: Any) -> bool:
     return hasattr(y, "dtype") and jnp.issubdtype(y.dtype, jnp.floating)
 
@@ -358,6 +385,20 @@ def plan(first: int, last: int, every: int) -> list[tuple[int, int]]:
         else:
             plain += 1
     return segments + ([(plain, 0)] if plain else [])
+
+
+def of_losses(losses: np.ndarray) -> dict[str, float | str]:
+    """What a chunk's record says of the losses of its steps. turns: the share of steps at which the loss, having risen,
+    fell, or the other way round.
+
+    >>> of_losses(np.array([2.0, 1.0, 3.0, 2.0]))["turns"]
+    1.0
+    """
+    change = np.sign(np.diff(losses))
+    turns = float((change[1:] * change[:-1] < 0).mean()) if len(losses) > 2 else 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = [losses.mean(), losses.std(), losses.min(), losses.max(), turns]
+    return dict(zip(("mean", "std", "min", "max", "turns"), round_all(found), strict=True))
 
 
 def segments_needed(steps: int, every: int) -> int:

@@ -136,6 +136,20 @@ def misfit(loss: Loss, outputs: jax.Array, y: jax.Array, expected: str) -> Setti
     )
 
 
-def over_rest(values: jax.Array) -> jax.Array:
-    """The mean over all axes but the first: [n, ...] -> [n]."""
-    return values.reshape(values.shape[0], -1).mean(-1) if values.ndim > 1 else values
+def counted(outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """(y, which of its places count). Of targets [n, steps] at every step, those below 0 (classes) or NaN (numbers)
+    only fill up a sequence, or are not known: they do not count, and become 0. None where all count."""
+    if y.ndim < 2 or y.ndim != outputs.ndim - 1:
+        return y, None
+    real = ~jnp.isnan(y) if jnp.issubdtype(y.dtype, jnp.floating) else y >= 0
+    return jnp.where(real, y, jnp.zeros((), y.dtype)), real
+
+
+def over_rest(values: jax.Array, real: jax.Array | None = None) -> jax.Array:
+    """The mean over all axes but the first: [n, ...] -> [n]; with `real` [n, steps] over the steps that count."""
+    n = values.shape[0]
+    if real is None:
+        return values.reshape(n, -1).mean(-1) if values.ndim > 1 else values
+    each = values.reshape(*real.shape, -1).mean(-1)
+    total = jnp.where(real, each, 0.0).reshape(n, -1).sum(-1)
+    return total / jnp.maximum(real.reshape(n, -1).sum(-1), 1).astype(values.dtype)

@@ -1,7 +1,8 @@
 """The losses: mean squared and absolute error, Huber, cross-entropy, binary cross-entropy, the perceptron's, and sums.
 
 `loss.py` says what a loss is. In every formula o are the network's raw outputs, y the targets, l the loss of one
-example; where one example has several outputs, l is their mean.
+example; where one example has several outputs, l is their mean. Of sequences with a target at every step, outputs
+[n, steps, k] beside y [n, steps], l is the mean over the steps that have one: y is neither NaN nor a class below 0.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.spec import register
-from pellucid.train.loss import Loss, aligned, misfit, over_rest
+from pellucid.train.loss import Loss, aligned, counted, misfit, over_rest
 
 TINY = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm is taken, as Keras does in float32
 
@@ -27,7 +28,8 @@ class MeanSquaredError(Loss):
     """
 
     def per_example(self, outputs, y):
-        return over_rest((outputs - aligned(self, outputs, y)) ** 2)
+        y, real = counted(outputs, y)
+        return over_rest((outputs - aligned(self, outputs, y)) ** 2, real)
 
 
 @register
@@ -39,7 +41,8 @@ class MeanAbsoluteError(Loss):
     """
 
     def per_example(self, outputs, y):
-        return over_rest(jnp.abs(outputs - aligned(self, outputs, y)))
+        y, real = counted(outputs, y)
+        return over_rest(jnp.abs(outputs - aligned(self, outputs, y)), real)
 
 
 @register
@@ -59,8 +62,9 @@ class Huber(Loss):
             self.refuse("delta", "a number > 0")
 
     def per_example(self, outputs, y):
+        y, real = counted(outputs, y)
         r = jnp.abs(outputs - aligned(self, outputs, y))
-        return over_rest(jnp.where(r <= self.delta, 0.5 * r**2, self.delta * (r - 0.5 * self.delta)))
+        return over_rest(jnp.where(r <= self.delta, 0.5 * r**2, self.delta * (r - 0.5 * self.delta)), real)
 
 
 @register
@@ -99,11 +103,7 @@ class CrossEntropy(Loss):
         q = (1 - e) * q + e / classes if e else q
         log_p = self.log_probabilities(outputs)
         losses = -jnp.where(q > 0, q * log_p, 0.0).sum(-1)  # 0 * log 0 = 0
-        if losses.ndim == 1 or y.shape == outputs.shape:
-            return over_rest(losses)
-        real = y >= 0
-        summed = jnp.where(real, losses, 0.0).reshape(len(losses), -1).sum(-1)
-        return summed / jnp.maximum(real.reshape(len(losses), -1).sum(-1), 1)
+        return over_rest(losses, counted(outputs, y)[1])
 
     def log_probabilities(self, outputs: jax.Array) -> jax.Array:
         if self.from_probabilities:
@@ -136,13 +136,14 @@ class BinaryCrossEntropy(Loss):
         return replace(self, label_smoothing=0.0)
 
     def per_example(self, outputs, y):
+        y, real = counted(outputs, y)
         y = aligned(self, outputs, y)
         y = y * (1 - self.label_smoothing) + self.label_smoothing / 2
         if self.from_probabilities:
             p = jnp.clip(outputs, TINY, 1 - TINY)
-            return over_rest(-y * jnp.log(p) - (1 - y) * jnp.log1p(-p))
+            return over_rest(-y * jnp.log(p) - (1 - y) * jnp.log1p(-p), real)
         # softplus(-o) = -log p, exact where p rounds to 0 or 1
-        return over_rest(y * jax.nn.softplus(-outputs) + (1 - y) * jax.nn.softplus(outputs))
+        return over_rest(y * jax.nn.softplus(-outputs) + (1 - y) * jax.nn.softplus(outputs), real)
 
 
 @register
@@ -165,11 +166,12 @@ class Perceptron(Loss):
         return losses.reshape(losses.shape[0], -1).sum(-1)  # a sum: each unit takes its own full step
 
     def against_best_rival(self, s: jax.Array, y: jax.Array) -> jax.Array:
+        y, real = counted(s, y)
         own = jax.nn.one_hot(y, s.shape[-1], dtype=bool)
         best = jnp.argmax(jnp.where(own, -jnp.inf, s), -1)  # one rival, even among equals
         rival = jax.nn.one_hot(best, s.shape[-1], dtype=bool)
         margin = (jnp.where(rival, s, 0.0) - jnp.where(own, s, 0.0)).sum(-1)
-        return over_rest(jnp.where(margin >= 0, margin, 0.0))
+        return over_rest(jnp.where(margin >= 0, margin, 0.0), real)
 
     def apply_link(self, outputs):
         """A single unit fires or not (the step function); several give their scores, of which the largest wins."""

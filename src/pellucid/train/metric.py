@@ -6,7 +6,9 @@
 
 Outputs come *after the loss's link*: they are probabilities or values, never logits. Which output belongs to which
 target follows from the shapes: [n, C] beside y [n] are classes (the largest wins); [n, 1] or [n] beside y [n] is one
-yes-or-no unit (yes above 1/2) or one value; [n, k] beside y [n, k] are k labels or values.
+yes-or-no unit (yes above 1/2) or one value; [n, k] beside y [n, k] are k labels or values; [n, steps, k] beside
+y [n, steps] are sequences with a target at every step, of which each counts as an example (not where y is NaN, or a
+class below 0).
 """
 
 import warnings
@@ -107,6 +109,17 @@ def as_numpy(outputs: Any, y: Any, weight: Any) -> tuple[np.ndarray, np.ndarray,
     if len(outputs) != len(y):
         raise SettingError("outputs and targets differ in number", expected=f"{len(y)} rows", got=len(outputs))
     return outputs, y, np.ones(len(y)) if weight is None else np.asarray(weight, np.float64)
+
+
+def step_by_step(xp: Any, outputs: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+    """Sequences with a target at every step, outputs [n, steps, k] beside y [n, steps], as examples that are steps,
+    [n * steps, k] beside [n * steps]. Steps without a target (NaN, or a class below 0) have weight 0."""
+    if y.ndim < 2 or y.ndim != outputs.ndim - 1:
+        return outputs, y, weight
+    real = ~xp.isnan(y) if xp.issubdtype(y.dtype, xp.floating) else y >= 0
+    y = xp.where(real, y, xp.zeros((), y.dtype)).reshape(-1)
+    weight = (weight.reshape(-1, *(1 for _ in real.shape[1:])) * real).reshape(-1).astype(weight.dtype)
+    return outputs.reshape(-1, outputs.shape[-1]), y, weight
 
 
 def undefined(metric: Metric, why: str) -> float:

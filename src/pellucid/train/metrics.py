@@ -9,7 +9,7 @@ import numpy as np
 
 from pellucid.errors import PellucidWarning, SettingError
 from pellucid.spec import register
-from pellucid.train.metric import Metric, as_numpy, undefined
+from pellucid.train.metric import Metric, as_numpy, step_by_step, undefined
 
 
 def _is_classes(outputs: Any, y: Any) -> bool:
@@ -45,6 +45,7 @@ class Accuracy(Metric):
     additive: ClassVar = True
 
     def totals(self, xp, outputs, y, weight):
+        outputs, y, weight = step_by_step(xp, outputs, y, weight)
         if _is_classes(outputs, y):
             right = outputs.argmax(-1) == y
         else:
@@ -97,6 +98,7 @@ class TopK(Metric):
             self.refuse("k", "a whole number >= 1")
 
     def totals(self, xp, outputs, y, weight):
+        outputs, y, weight = step_by_step(xp, outputs, y, weight)
         if not _is_classes(outputs, y):
             raise SettingError(
                 f"the metric {self.name!r} needs several classes",
@@ -121,7 +123,7 @@ def confusion_matrix(outputs: Any, y: Any, weight: Any = None, classes: int | No
     >>> confusion_matrix([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], [0, 1, 1]).tolist()
     [[1.0, 0.0], [1.0, 1.0]]
     """
-    outputs, y, weight = as_numpy(outputs, y, weight)
+    outputs, y, weight = step_by_step(np, *as_numpy(outputs, y, weight))
     if _is_classes(outputs, y):
         guess, size = outputs.argmax(-1), outputs.shape[-1]
     elif outputs.size == y.size == len(y):
@@ -134,8 +136,7 @@ def confusion_matrix(outputs: Any, y: Any, weight: Any = None, classes: int | No
         )
     true = y.astype(int).reshape(-1)
     size = max(classes or 0, size, int(true.max(initial=-1)) + 1)
-    weights = np.repeat(weight, true.size // max(len(weight), 1))
-    return np.bincount(true * size + guess.reshape(-1), weights, minlength=size * size).reshape(size, size)
+    return np.bincount(true * size + guess.reshape(-1), weight, minlength=size * size).reshape(size, size)
 
 
 def _tables(outputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
@@ -155,6 +156,7 @@ class BalancedAccuracy(Metric):
     """
 
     def score(self, outputs, y, weight):
+        outputs, y, weight = step_by_step(np, outputs, y, weight)
         scores = []
         for table in _tables(outputs, y, weight):
             true = table.sum(1)
@@ -176,6 +178,7 @@ class F1(Metric):
     average: Literal["macro", "micro", "binary"] = "macro"
 
     def score(self, outputs, y, weight):
+        outputs, y, weight = step_by_step(np, outputs, y, weight)
         tables = _tables(outputs, y, weight)
         if self.average == "binary" and (len(tables) > 1 or len(tables[0]) != 2):
             raise SettingError("a binary F1 needs one target of two classes", fix="use f1:macro or f1:micro")
@@ -203,6 +206,7 @@ class RocAuc(Metric):
     """
 
     def score(self, outputs, y, weight):
+        outputs, y, weight = step_by_step(np, outputs, y, weight)
         if _is_classes(outputs, y):
             classes = [1] if outputs.shape[1] == 2 else range(outputs.shape[1])
             pairs = [(outputs[:, c], y == c) for c in classes]
@@ -246,6 +250,7 @@ class R2(Metric):
     sums: ClassVar = 4
 
     def totals(self, xp, outputs, y, weight):
+        outputs, y, weight = step_by_step(xp, outputs, y, weight)
         outputs, y = _columns(outputs, y)
         w = weight[:, None]
         return weight.sum(), (w * y).sum(0), (w * y**2).sum(0), (w * (y - outputs) ** 2).sum(0)
@@ -259,6 +264,7 @@ class R2(Metric):
         return float(np.where(flat, residual <= 1e-6 * y2, 1 - residual / np.where(flat, 1, spread)).mean())
 
     def score(self, outputs, y, weight):
+        outputs, y, weight = step_by_step(np, outputs, y, weight)
         outputs, y = _columns(outputs, y)
         shift = y.mean(0)  # float64 and centred: right for any unit
         return self.result(self.totals(np, outputs - shift, y - shift, weight))
@@ -276,6 +282,7 @@ class MeanAbsoluteError(Metric):
     higher_is_better: ClassVar = False
 
     def totals(self, xp, outputs, y, weight):
+        outputs, y, weight = step_by_step(xp, outputs, y, weight)
         outputs, y = _columns(outputs, y)
         return (weight * xp.abs(outputs - y).mean(-1)).sum(), weight.sum()
 
@@ -295,6 +302,7 @@ class RootMeanSquaredError(Metric):
     higher_is_better: ClassVar = False
 
     def totals(self, xp, outputs, y, weight):
+        outputs, y, weight = step_by_step(xp, outputs, y, weight)
         outputs, y = _columns(outputs, y)
         return (weight[:, None] * (outputs - y) ** 2).sum(0), weight.sum()
 

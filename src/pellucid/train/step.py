@@ -43,7 +43,6 @@ class Carry(NamedTuple):
     step: jax.Array
     loss: jax.Array  # sum over the epoch's examples so far
     weight: jax.Array  # the sum of their weights
-    bad: jax.Array  # the first step whose loss was not finite, or -1
     carried: Any = ()  # what recurrent layers keep from one piece of the text to the next
 
 
@@ -104,8 +103,7 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     zero = jnp.zeros((), jnp.float32)
     state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
     return Carry(
-        copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, jnp.full((), -1, jnp.int32),
-        zeros_like(carried) if program.streams else (),
+        copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
     )  # fmt: skip
 
 
@@ -175,12 +173,11 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     updates, opt = transform.update(grads, carry.optimizer, trained)
     updates = _by_group(program, numbers, cast(Arrays, updates))
     params = {**carry.params, **cast(Arrays, optax.apply_updates(trained, updates))}
-    bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(loss), carry.step, carry.bad)
     carried = kept if program.streams else ()
-    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, bad, carried)
+    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, carried)
     if not measure:
-        return new, None
-    return new, Measured(
+        return new, loss, None
+    return new, loss, Measured(
         carry.step, loss, jnp.asarray(rate, jnp.float32), _stack(taken, program.watched), _stack(felt, program.watched),
         _weights(program, carry.params, grads, updates),
     )  # fmt: skip
@@ -216,37 +213,48 @@ def _weights(program: Program, params: Arrays, grads: Arrays, updates: Arrays) -
     return jnp.stack(rows) if rows else jnp.zeros((0, 3), jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("program",), donate_argnames=("carry",))
-def run_chunk(program: Program, carry: Carry, data: Data, order, numbers, key, first, segments, count):
+@partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carry",))
+def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order, numbers, key, first, segments, count):
     """Run `count` segments. segments: int32 [most, 2]: plain steps, then measured steps (0 or 1).
 
-    first: the step at which the epoch began.   Returns the carry, the measurements ([most, ...], row i of segment i),
-    and the exact sum of squares of each weight after the chunk.
+    first: the step at which the epoch began.   most_steps: no chunk is longer.   Returns the carry, the losses of the
+    chunk's steps [most_steps], the measurements ([most, ...], row i of segment i), and the exact sum of squares of each
+    weight after the chunk.
     """
     step = partial(_step, program, data, order, numbers, key, first)
+    began = carry.step
 
-    def shape_of_measured(carry):
-        return step(carry, measure=True)[1]
+    def empty(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+        return jnp.zeros((segments.shape[0], *shape), dtype)
 
-    rows = jax.tree.map(
-        lambda s: jnp.zeros((segments.shape[0], *s.shape), s.dtype), jax.eval_shape(shape_of_measured, carry)
+    layers = len(program.watched)
+    rows = Measured(  # written down, for to ask JAX for the shapes would trace the whole step once more
+        empty(dtype=jnp.int32), empty(), empty(), empty(layers, 5), empty(layers, 5), empty(len(carry.params), 3)
     )
 
-    def plain(_, carry):
-        return step(carry, measure=False)[0]
+    def noted(losses, carry, loss):
+        return losses.at[carry.step - 1 - began].set(loss, mode="promise_in_bounds")
 
-    def segment(i, both):
-        carry, rows = both
-        carry = jax.lax.fori_loop(0, segments[i, 0], plain, carry)
+    def plain(_, both):
+        carry, loss, _ = step(both[0], measure=False)
+        return carry, noted(both[1], carry, loss)
 
-        def measured(_, both):
-            carry, row = step(both[0], measure=True)
-            return carry, jax.tree.map(lambda all, one: all.at[i].set(one), both[1], row)
+    def segment(i, all):
+        carry, losses, rows = all
+        carry, losses = jax.lax.fori_loop(0, segments[i, 0], plain, (carry, losses))
 
-        return jax.lax.fori_loop(0, segments[i, 1], measured, (carry, rows)) if program.watched else (carry, rows)
+        def measured(_, all):
+            carry, loss, row = step(all[0], measure=True)
+            rows = jax.tree.map(lambda whole, one: whole.at[i].set(one), all[2], row)
+            return carry, noted(all[1], carry, loss), rows
 
-    carry, rows = jax.lax.fori_loop(0, count, segment, (carry, rows))
-    return carry, rows, {path: jnp.square(value).sum() for path, value in carry.params.items()}
+        if not program.watched:
+            return carry, losses, rows
+        return jax.lax.fori_loop(0, segments[i, 1], measured, (carry, losses, rows))
+
+    losses = jnp.zeros((most_steps,), jnp.float32)
+    carry, losses, rows = jax.lax.fori_loop(0, count, segment, (carry, losses, rows))
+    return carry, losses, rows, {path: jnp.square(value).sum() for path, value in carry.params.items()}
 
 
 @partial(jax.jit, static_argnames=("layer", "loss", "metric"))

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from pellucid.fit import Callback, Run, Session
+from pellucid.doctor.finding import Finding
+from pellucid.session import Callback, Run, Session
 from pellucid.train.loop import ChunkEnded, EpochEnded
 from pellucid.views.console import err, figure, live
+from pellucid.views.findings import headline
 from pellucid.views.names import named
 
 MOST_LINES = 50  # plain lines of a run with no more epochs than this; longer ones are thinned out to fewer
@@ -96,6 +98,13 @@ class TerminalProgress(Callback):
             self._line(event)
         if shown and self.session is not None and self.session.prepared.targets.task == "language":
             self.console.print(Text(f"  writes: {sample(self.session)}", style="dim"), soft_wrap=True)
+
+    def found(self, finding: Finding) -> None:
+        if self.session is not None and self.session.recipe.train.doctor == "full":
+            self.console.print(headline(finding.to_json()), soft_wrap=True)
+
+    def repairing(self, said: str) -> None:
+        self.console.print(Text.assemble(("repair: ", "cyan"), said), soft_wrap=True)
 
     def finished(self, run: Run) -> None:
         self.close()

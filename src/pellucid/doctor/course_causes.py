@@ -1,0 +1,161 @@
+"""Causes that show in the course of the losses: capacity, regularisation, data that tell nothing, and time."""
+
+import math
+
+import numpy as np
+
+from pellucid.doctor import remedies
+from pellucid.doctor.case import Case, median
+from pellucid.doctor.cause import cause, of, state_said
+from pellucid.doctor.finding import Finding, Remedy
+from pellucid.doctor.progress import Progress
+from pellucid.doctor.symptoms import Symptom
+
+
+@cause
+def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """The decay of the weights outweighs what the gradient does to them."""
+    decay, rate = case.told("weight_decay"), case.told("learning_rate")
+    dropout = case.told("dropout") or 0
+    failing = (state.stuck and not state.hopeless) or state.beaten is not None
+    share = math.nan
+    if decay and rate:
+        update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
+        with np.errstate(all="ignore"):
+            pulled = float(decay) * float(rate) * weight.values / update.values
+        late = pulled[len(pulled) // 2 :]
+        share = median(late)
+    shrunk = _shrunk(case)
+    total = float(decay or 0) * float(rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
+    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and total > 10)):
+        return []
+    if dropout >= 0.7:
+        said = f"dropout takes {dropout:.0%} of the units away"
+        cure = remedies.network(case, "less dropout", dropout=0.2)
+    else:
+        said = f"weight decay {float(decay):g} makes {share:.0%} of every update, and the weights shrank to "
+        said += f"{shrunk:.1g} of their size"
+        spec = case.told("optimizer_settings")
+        settings = {"optimizer": {**spec, "weight_decay": float(f"{float(decay) / 100:.3g}")}} if spec else {}
+        cure = [Remedy(settings, "a weight decay a hundred times smaller")]
+    return [
+        Finding(
+            "over_regularized", "warning", f"{said}; {state_said(state)}", step=0,
+            evidence={"dropout": dropout, "decay_share": share if math.isfinite(share) else None, "shrunk_to": shrunk},
+            symptoms=("strong_penalty",), confidence=0.8, remedies=tuple(cure),
+        )
+    ]  # fmt: skip
+
+
+def _shrunk(case: Case) -> float:
+    """The last norm of the weights beside the first, the median over weights that began above zero."""
+    weight = case.signal("weight", "rms")
+    if len(weight) < 2:
+        return math.nan
+    with np.errstate(all="ignore"):
+        ratio = weight.values[-1] / weight.values[0]
+    ratio = ratio[np.isfinite(ratio)]
+    return float(np.median(ratio)) if len(ratio) else math.nan
+
+
+@cause
+def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """Training and validation alike fall short of what simpler models reach, and no fault of the training shows."""
+    if not state.finished or state.nonfinite is not None or state.blown:
+        return []
+    short = state.stuck and not state.hopeless
+    gap = state.validation_best - state.best
+    alike = not math.isfinite(gap) or gap < 0.25 * max(state.validation_best, 1e-12)
+    if not (short or (state.beaten is not None and alike)):
+        return []
+    return [
+        Finding(
+            "underfitting", "warning",
+            f"training and validation are equally poor (losses {state.best:.4g} and {state.validation_best:.4g}); "
+            f"{state_said(state)}",
+            evidence={"train": state.best, "validation": state.validation_best, "trivial": state.trivial},
+            symptoms=("poor_training_loss",), confidence=0.45,
+            remedies=(*_larger(case), *remedies.longer(case), *remedies.rate(case, 10)),
+        )
+    ]  # fmt: skip
+
+
+def _larger(case: Case) -> list[Remedy]:
+    spec, text = case.told("architecture"), "more or wider hidden layers"
+    if isinstance(spec, dict) and spec.get("type") in ("mlp", "perceptron"):
+        widths = [max(2 * w, 64) for w in spec.get("widths") or (32,)]
+        kept = {k: v for k, v in spec.items() if k not in ("type", "widths", "rule")}
+        return [Remedy({"network": {"type": "mlp", **kept, "widths": widths}}, text)]
+    return [Remedy({}, text)]
+
+
+@cause
+def random_labels(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    if not state.unlearned:
+        return []
+    return [
+        Finding(
+            "random_labels", "warning",
+            f"the training loss came to {state.best:.4g}, the validation loss never below {state.validation_best:.4g}, "
+            f"where a constant answer has {state.trivial:.4g}: what is learned is learned by heart",
+            step=state.best_step, evidence={"train": state.best, "validation": state.validation_best,
+            "trivial": state.trivial}, symptoms=("validation_at_chance",), confidence=0.7,
+            remedies=(Remedy({}, "look whether rows and labels still belong together (a shuffle of one, an offset)"),
+                      Remedy({}, "more data, if there are very few rows")),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    if state.overfit is None:
+        return []
+    kept = case.told("keep") == "best"
+    rose = state.validation_last - state.validation_best
+    return [
+        Finding(
+            "overfitting", "note" if kept else "warning",
+            f"since step {state.overfit:,} the validation loss rose from {state.validation_best:.4g} to "
+            f"{state.validation_last:.4g} while the training loss went on falling to {state.last:.4g}"
+            + (": the weights of that step are kept" if kept else ""),
+            step=state.overfit, evidence={"rose": rose, "noise": state.noise, "best": state.validation_best},
+            symptoms=("validation_rises",), confidence=0.9,
+            remedies=(
+                *remedies.option(case, "keep the best epoch, and stop when it is past", keep="best", patience=10),
+                *remedies.network(case, "dropout", dropout=0.3),
+                Remedy({}, "more data, augmentation, weight decay, or a smaller network"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    short = of(found, "short_travel")
+    few = bool(short) and short[0].numbers["ratio"] > 3e-4 and state.stuck and not state.hopeless
+    much = not state.trivial > 0 or state.best > 0.1 * state.trivial
+    if not (state.unfinished and much) and not few:
+        return []
+    return [
+        Finding(
+            "stopped_too_early", "warning",
+            f"the loss was still falling when the budget of {case.last_step:,} updates ended; {state_said(state)}",
+            step=case.last_step, evidence={"last": state.last, "best": state.best, "start": state.start},
+            symptoms=("falling_at_the_end",), confidence=0.7, remedies=tuple(remedies.longer(case)),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def plateau(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """Not learning, and nothing above says why: better told so than passed over."""
+    if not (state.stuck and not state.hopeless):
+        return []
+    return [
+        Finding(
+            "plateau", "warning",
+            f"{state_said(state)}; nothing in the signals says why",
+            evidence={"best": state.best, "trivial": state.trivial}, symptoms=("stuck",), confidence=0.3,
+            remedies=(*remedies.rate(case, 10), *remedies.rate(case, 0.1), *_larger(case)),
+        )
+    ]  # fmt: skip

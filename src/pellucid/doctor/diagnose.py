@@ -1,0 +1,248 @@
+"""From symptoms and harm to findings: one for each root cause, with the symptoms it explains.
+
+    findings = diagnose(record)                       # a record alone: a run of ours, of PyTorch, of another tool's log
+    findings = diagnose(record, result, given)        # with scores of baselines, and with what preflight found
+
+Each cause in a `*_causes.py` beside this file says whether its signs are there. Then the deepest is kept (data before
+loss before initial weights before step size before gradient flow before capacity before time), and takes over what it
+explains: a step that is too large kills units, saturates others and ends in NaN: one finding and not four.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pellucid.doctor import course_causes, flow_causes, step_causes  # noqa: F401  (they register themselves)
+from pellucid.doctor.case import Case
+from pellucid.doctor.cause import CAUSES
+from pellucid.doctor.finding import SEVERITIES, Finding, ranked
+from pellucid.doctor.progress import Progress, progress
+from pellucid.doctor.symptoms import suited_weights, symptoms
+from pellucid.signals.record import Record
+
+# what each problem can bring about: problems named beside it that need no finding of their own. What is concluded for
+# want of a better cause (underfitting, a plateau) gives way to every one of them and is not written here.
+EXPLAINS: dict[str, tuple[str, ...]] = {
+    "nonfinite_data": (
+        "nonfinite_loss",
+        "learning_rate_too_high",
+        "exploding_gradients",
+    ),
+    "unscaled_inputs": (
+        "nonfinite_loss",
+        "saturated_units",
+        "dead_units",
+        "exploding_gradients",
+        "learning_rate_too_high",
+        "oscillation",
+        "bad_initial_weights",
+        "wrong_update",
+    ),
+    "unscaled_targets": (
+        "nonfinite_loss",
+        "exploding_gradients",
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "stopped_too_early",
+        "dead_units",
+        "wrong_update",
+    ),
+    "scaled_twice": (
+        "learning_rate_too_low",
+        "stopped_too_early",
+        "ignores_input",
+    ),
+    "targets_out_of_range": (
+        "saturated_units",
+        "dead_units",
+        "wrong_update",
+    ),
+    "label_coding": (
+        "loss_output_mismatch",
+        "wrong_update",
+        "nonfinite_loss",
+        "saturated_units",
+        "targets_out_of_range",
+    ),
+    "constant_output": (
+        "vanishing_gradients",
+        "frozen_layer",
+        "ignores_input",
+    ),
+    "loss_output_mismatch": (
+        "saturated_units",
+        "vanishing_gradients",
+        "learning_rate_too_low",
+        "stopped_too_early",
+        "dead_units",
+        "wrong_update",
+        "targets_out_of_range",
+    ),
+    "wrong_update": (
+        "nonfinite_loss",
+        "learning_rate_too_high",
+        "exploding_gradients",
+        "dead_units",
+        "saturated_units",
+    ),
+    "symmetric_units": (
+        "vanishing_gradients",
+        "dead_units",
+        "learning_rate_too_low",
+    ),
+    "bad_initial_weights": (
+        "rank_collapse",
+        "cannot_overfit",
+        "vanishing_gradients",
+        "exploding_gradients",
+        "saturated_units",
+        "dead_units",
+        "nonfinite_loss",
+        "learning_rate_too_high",
+        "ignores_input",
+        "oscillation",
+    ),
+    "learning_rate_too_high": (
+        "nonfinite_loss",
+        "exploding_gradients",
+        "dead_units",
+        "saturated_units",
+        "oscillation",
+        "vanishing_gradients",
+        "noisy_gradients",
+        "rank_collapse",
+    ),
+    "learning_rate_too_low": (
+        "stopped_too_early",
+        "over_regularized",
+    ),
+    "exploding_gradients": (
+        "nonfinite_loss",
+        "oscillation",
+        "dead_units",
+        "saturated_units",
+    ),
+    "vanishing_gradients": (
+        "cannot_overfit",
+        "bad_initial_weights",
+        "rank_collapse",
+        "ignores_input",
+        "saturated_units",
+        "stopped_too_early",
+    ),
+    "dead_units": (
+        "frozen_layer",
+        "rank_collapse",
+        "vanishing_gradients",
+        "ignores_input",
+    ),
+    "saturated_units": (
+        "vanishing_gradients",
+        "rank_collapse",
+        "stopped_too_early",
+    ),
+    "forgetting": ("vanishing_gradients",),
+    "batchnorm_gap": ("overfitting",),
+    "underfitting": ("stopped_too_early",),
+    "random_labels": (
+        "overfitting",
+        "label_noise",
+    ),
+    "label_noise": ("overfitting",),
+    "overfitting": ("stopped_too_early",),
+    "sorted_data": (
+        "overfitting",
+        "oscillation",
+    ),
+}
+SURE, GUESS = 0.6, 0.5  # confidences
+# what preflight warns of, and what is nevertheless no alarm in a run that learns well
+FORGIVEN = (
+    "unscaled_inputs", "unscaled_targets", "bad_initial_weights", "class_imbalance", "no_nonlinearity",
+    "targets_out_of_range", "loss_output_mismatch", "scaled_twice", "distribution_shift", "symmetric_units",
+    "contradictory_labels", "ignores_input", "cannot_overfit", "wrong_update",
+)  # fmt: skip
+
+
+def diagnose(
+    record: Record,
+    result: Mapping[str, Any] | None = None,
+    given: Iterable[Finding] = (),
+    silence: Iterable[str] = (),
+) -> list[Finding]:
+    """What is wrong with a run, the gravest and deepest first; [] for one that is well.
+
+    result: as in result.json, where the run is finished.   given: what preflight found.   silence: problems not to be
+    named. A record that tells little is judged by the little; nothing is raised for what is missing.
+
+    >>> diagnose(Record())
+    []
+    """
+    case = Case(record, result)
+    state = progress(case)
+    found = symptoms(case)
+    named = [finding for cause in CAUSES for finding in cause(case, state, found)]
+    before = [forgiven(finding, state, case) for finding in given]
+    if suited_weights(case):  # then depth and activation are the cause, which show as vanishing or exploding gradients
+        before = [noted(f) if f.problem == "bad_initial_weights" else f for f in before]
+    return ranked([f for f in merged([*before, *named]) if f.problem not in set(silence)])
+
+
+def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
+    """What preflight feared and the run did not suffer from becomes a note."""
+    learns = bool(case.training.steps.size) and state.finished and not state.harmed and not state.unlearned
+    return noted(finding) if finding.problem in FORGIVEN and learns and well(state) else finding
+
+
+def noted(finding: Finding) -> Finding:
+    """What was feared and did no harm, as a note; what makes training impossible stays what it is."""
+    return dataclasses.replace(finding, severity="note") if finding.severity == "warning" else finding
+
+
+def well(state: Progress) -> bool:
+    """Whether most of what can be learned at all seems to have been."""
+    return (
+        state.trivial > 0 and state.validation_best < 0.7 * state.trivial
+        if state.validation_best == (state.validation_best)
+        else state.learned > 0.3
+    )
+
+
+def _grave(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
+
+
+def merged(found: list[Finding]) -> list[Finding]:
+    """One finding a problem and cause: those that a deeper alarm explains become its symptoms."""
+    once: dict[str, Finding] = {}
+    for finding in found:
+        old = once.get(finding.problem)
+        if old is None:
+            once[finding.problem] = finding
+            continue
+        first, second = (old, finding) if _grave(old) >= _grave(finding) else (finding, old)
+        remedies = {(r.line() or r.text): r for r in (*first.remedies, *second.remedies)}
+        known = {r.text for r in remedies.values() if r.settings}
+        kept_remedies = tuple(r for r in remedies.values() if r.settings or r.text not in known)
+        once[finding.problem] = dataclasses.replace(first, remedies=kept_remedies)
+    alarms = sorted((f for f in once.values() if f.alarm), key=lambda f: (f.about.rank, -f.confidence))
+    kept: list[Finding] = []
+    gone: set[str] = set()
+    if any(f.confidence >= SURE for f in alarms):  # what was concluded for want of a better cause
+        gone |= {f.problem for f in alarms if f.confidence < GUESS}
+    for finding in alarms:
+        if finding.problem in gone:
+            continue
+        explained = [
+            f
+            for f in alarms
+            if f.problem in EXPLAINS.get(finding.problem, ()) and f.problem not in gone and f != finding
+        ]
+        gone |= {f.problem for f in explained}
+        names = [name for f in explained for name in (f.problem, *f.symptoms)]
+        evidence = dict(finding.evidence)
+        for f in explained:
+            evidence.setdefault("explains", {})[f.problem] = f.summary
+        symptoms_ = tuple(dict.fromkeys((*finding.symptoms, *names)))
+        kept.append(dataclasses.replace(finding, symptoms=symptoms_, evidence=evidence))
+    return kept + [f for f in once.values() if not f.alarm and f.problem not in gone]

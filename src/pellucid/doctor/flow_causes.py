@@ -1,0 +1,181 @@
+"""Causes in how signals and gradients pass through a network: vanishing, exploding, dead, saturated, forgotten."""
+
+from pellucid.doctor import remedies
+from pellucid.doctor.case import RECURRENT, Case
+from pellucid.doctor.cause import cause, of, severity, state_said
+from pellucid.doctor.finding import Finding, Remedy
+from pellucid.doctor.progress import Progress
+from pellucid.doctor.symptoms import Symptom, numbers_of
+
+
+@cause
+def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    decay = of(found, "gradient_decay")
+    if not decay:
+        return []
+    n = decay[0].numbers
+    harm = (state.stuck and not state.hopeless) or state.beaten is not None
+    bends = [k for k in case.kinds if k in ("sigmoid", "tanh", "softplus")]
+    return [
+        Finding(
+            "vanishing_gradients", severity(harm),
+            f"gradients shrink {n['factor']:.1f} times a layer on the way back: {decay[0].layer} gets {n['ratio']:.1g} "
+            f"of what reaches the last of {n['layers']:.0f} layers; {state_said(state)}",
+            layer=decay[0].layer, step=decay[0].step, evidence=numbers_of(decay), symptoms=("gradient_decay",),
+            confidence=0.9 if n["ratio"] < 1e-3 else 0.7,
+            remedies=(
+                *(remedies.activation(case, "relu", "ReLU, whose slope is 1, and He's weights") if bends else ()),
+                *remedies.network(case, "normalise between the layers", norm="batch"),
+                Remedy({}, "shortcuts around layers (residual connections), or fewer layers"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    growth, burst = of(found, "gradient_growth"), of(found, "gradient_burst")
+    harm = state.nonfinite is not None or state.blown or (state.stuck and not state.hopeless)
+    if not growth and not (burst and harm):
+        return []
+    if growth:
+        n = growth[0].numbers
+        said = f"gradients grow {n['factor']:.1f} times a layer on the way back, {n['ratio']:.2g} times in all"
+    else:
+        said = f"the gradient grew to {burst[0].numbers['times']:.2g} times its first size"
+    signs = [*growth, *burst]
+    return [
+        Finding(
+            "exploding_gradients", severity(harm), f"{said}; {state_said(state)}", layer=signs[0].layer,
+            step=signs[0].step, evidence=numbers_of(signs), symptoms=tuple(s.name for s in signs),
+            confidence=0.85 if growth else 0.5,
+            remedies=(
+                *clipped(case), *remedies.rate(case, 0.1),
+                *remedies.network(case, "normalise between the layers", norm="batch"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+def clipped(case: Case) -> list[Remedy]:
+    """Clip the gradient's norm: a setting of the optimizer."""
+    spec, text = case.told("optimizer_settings"), "clip the gradient's norm at 1"
+    return [Remedy({"optimizer": {**spec, "clip_norm": 1.0}} if isinstance(spec, dict) else {}, text)]
+
+
+@cause
+def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    dead = of(found, "dead_units")
+    if not dead:
+        return []
+    worst = max(dead, key=lambda s: s.numbers["share"])
+    whole = worst.numbers["share"] >= 1
+    harm = (state.stuck and not state.hopeless) or (state.beaten is not None and worst.numbers["share"] > 0.8)
+    return [
+        Finding(
+            "dead_units", severity(harm),
+            f"{worst.numbers['share']:.0%} of the units of {worst.layer} give the same for every example since step "
+            f"{worst.step:,}; {state_said(state)}",
+            layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in dead},
+            symptoms=("dead_units",), confidence=0.95 if whole else 0.7,
+            remedies=(
+                *remedies.rate(case, 0.1),
+                *remedies.activation(case, "leaky_relu", "leaky ReLU, which has a slope below zero too"),
+                Remedy({}, "other initial weights, biases at zero"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def saturated_units(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    flat = of(found, "saturated_units")
+    if not flat:
+        return []
+    worst = max(flat, key=lambda s: s.numbers["share"])
+    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.blown
+    return [
+        Finding(
+            "saturated_units", severity(harm),
+            f"the units of {worst.layer} stand where their activation is flat {worst.numbers['share']:.0%} of the time "
+            f"since step {worst.step:,}; {state_said(state)}",
+            layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in flat},
+            symptoms=("saturated_units",), confidence=0.8,
+            remedies=(
+                *remedies.option(case, "standardise the inputs", standardize=True),
+                *remedies.activation(case, "relu", "ReLU, which does not saturate above zero"),
+                Remedy({}, "smaller initial weights"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def forgetting(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    fading = of(found, "fading_memory")
+    if not fading:
+        return []
+    kind = next((k for k in case.kinds if k in RECURRENT), "rnn")
+    cure = "an LSTM or GRU, whose gates let the gradient pass" if kind == "rnn" else "a larger forget bias"
+    return [
+        Finding(
+            "forgetting", severity((state.stuck and not state.hopeless) or state.beaten is not None),
+            f"the gradient that reaches the first steps through {fading[0].layer} is {fading[0].numbers['ratio']:.1g} "
+            f"of that at the last ones; {state_said(state)}",
+            layer=fading[0].layer, step=0, evidence=numbers_of(fading), symptoms=("fading_memory",), confidence=0.8,
+            remedies=(Remedy({}, cure),),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    same = of(found, "constant_layer")
+    if not same:
+        return []
+    return [
+        Finding(
+            "rank_collapse", severity(state.stuck and not state.hopeless),
+            f"{same[0].layer} gives the same for every example since step {same[0].step:,}; {state_said(state)}",
+            layer=same[0].layer, step=same[0].step, symptoms=("constant_layer",), confidence=0.7,
+            remedies=(*remedies.network(case, "normalise between the layers", norm="batch"),),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def batchnorm_gap(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    gap = of(found, "evaluation_gap")
+    if not gap:
+        return []
+    return [
+        Finding(
+            "batchnorm_gap", "warning",
+            f"the training set has {gap[0].numbers['times']:.1f} times the loss in evaluation that it had while it was "
+            "learned from: the moving averages of batch normalisation are not those of the batches",
+            step=gap[0].step, evidence=numbers_of(gap), symptoms=("evaluation_gap",), confidence=0.75,
+            remedies=(
+                *remedies.option(case, "larger batches", batch_size=128),
+                *remedies.network(case, "layer normalisation, which is the same in training and in use", norm="layer"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    still = of(found, "unmoved_weights")
+    if not still or len(still) == len(case.record.weights):
+        return []
+    matrices = [s for s in still if not (s.layer or "").endswith(("/b", "bias"))]
+    if not matrices or of(found, "dead_units"):
+        return []
+    return [
+        Finding(
+            "frozen_layer", severity(state.harmed),
+            f"{', '.join(s.layer or '' for s in matrices[:3])} did not move in any update; {state_said(state)}",
+            layer=matrices[0].layer, step=0, evidence={"weights": [s.layer for s in still]},
+            symptoms=("unmoved_weights",), confidence=0.7,
+            remedies=(Remedy({}, "hand all weights to the optimizer, and look for a stopped gradient"),),
+        )
+    ]  # fmt: skip

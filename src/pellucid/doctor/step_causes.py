@@ -1,0 +1,184 @@
+"""Causes in the loss, the initial weights and the step size."""
+
+import numpy as np
+
+from pellucid.doctor import remedies
+from pellucid.doctor.case import BENDS, Case, median
+from pellucid.doctor.cause import cause, of, severity, state_said
+from pellucid.doctor.finding import Finding, Remedy
+from pellucid.doctor.progress import Progress
+from pellucid.doctor.symptoms import Symptom, numbers_of
+
+STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
+
+
+# -- loss and output --------------------------------------------------------------------------------------------------
+
+
+@cause
+def wrong_update(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """The loss rises from the first, small, update on: the steps go uphill."""
+    rising, ratios = of(found, "rising_loss"), case.update_ratios
+    if not rising or of(found, "huge_steps") or not len(ratios):
+        return []
+    first = median(ratios.values[:4])
+    if not first < 0.03 or not (state.blown or state.nonfinite is not None):
+        return []
+    numbers = rising[0].numbers
+    return [
+        Finding(
+            "wrong_update", "warning",
+            f"from the first update on the loss rises, from {numbers['first']:.4g} to {numbers['then']:.4g}, by "
+            f"updates that are small ({first:.1g} of the weights): they go uphill",
+            step=0, evidence=numbers_of(rising), symptoms=("rising_loss",), confidence=0.8,
+            remedies=(Remedy({}, "look for a flipped sign: in the loss, in the update, in a hand-written gradient"),),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def output_that_cannot_change(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """The output's gradient is exactly zero."""
+    zero = of(found, "zero_gradient")
+    if not zero or not (state.stuck or state.nonfinite is not None):
+        return []
+    last = case.kinds[-1] if case.kinds else ""
+    problem = "constant_output" if last == "softmax" and case.told("outputs") == 1 else "loss_output_mismatch"
+    return [
+        Finding(
+            problem, "warning", f"the gradient at the output is exactly zero from the start; {state_said(state)}",
+            layer=zero[0].layer, step=0, symptoms=("zero_gradient",), confidence=0.8,
+            remedies=(Remedy({}, "let the loss see raw outputs (logits), and leave the last activation out"),),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def no_nonlinearity(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """Dense layers one behind the other, with nothing between them that bends."""
+    straight, before = [], None
+    for place, kind in enumerate(case.kinds):
+        if kind in ("dense", "output"):
+            if before is not None:
+                straight.append((before, place))
+            before = place
+        elif kind not in STRAIGHT:
+            before = None
+    if not straight:
+        return []
+    first, second = (case.record.layers[place] for place in straight[0])
+    return [
+        Finding(
+            "no_nonlinearity", severity(state.harmed or (state.finished and not case.layers(*BENDS))),
+            f"no activation lies between {first} and {second}: together they are one linear layer; {state_said(state)}",
+            layer=first, step=0, evidence={"pairs": len(straight)}, symptoms=("no_activation",),
+            confidence=0.85 if len(straight) == len(case.layers("dense", "output")) - 1 else 0.6,
+            remedies=(*remedies.activation(case, "relu", "ReLU after each hidden layer"),),
+        )
+    ]  # fmt: skip
+
+
+# -- initial weights, step size ---------------------------------------------------------------------------------------
+
+
+@cause
+def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    drift = of(found, "activation_drift")
+    if not drift:
+        return []
+    n = drift[0].numbers
+    way = "grow" if n["ratio"] > 1 else "shrink"
+    return [
+        Finding(
+            "bad_initial_weights", severity(state.harmed),
+            f"before any training, activations {way} from {n['first']:.2g} in the first layer to {n['last']:.2g} "
+            f"{n['layers']:.0f} layers on; {state_said(state)}",
+            layer=drift[0].layer, step=0, evidence=numbers_of(drift), symptoms=("activation_drift",), confidence=0.85,
+            remedies=(
+                *remedies.initial(case, "initial weights that suit the activation (He, Glorot)"),
+                *remedies.network(case, "normalise between the layers", norm="batch"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    huge, swing = of(found, "huge_steps"), of(found, "swinging_loss")
+    burst = of(found, "gradient_burst")
+    bad = state.nonfinite is not None or state.blown
+    drifted = of(found, "activation_drift")
+    if not (huge or (bad and not drifted) or (swing and state.harmed)):
+        return []
+    harm = state.harmed
+    if huge:
+        said = f"updates change the weights by {huge[0].numbers['ratio']:.2g} of their size each, where 0.001 is usual"
+    elif bad:
+        said = "the loss leaves where it began"
+    else:
+        said = f"the loss swings by {swing[0].numbers['swing']:.0%} from one update to the next"
+    told = case.told("learning_rate")
+    rate = f" at learning rate {float(told):g}" if told else ""
+    signs = [*huge, *swing, *burst]
+    smaller = remedies.toward(case, huge[0].numbers["ratio"]) if huge else remedies.rate(case, 0.1)
+    return [
+        Finding(
+            "learning_rate_too_high", severity(harm), f"{said}{rate}; {state_said(state)}",
+            step=min((s.step for s in signs if s.step is not None), default=state.nonfinite),
+            evidence=numbers_of(signs), symptoms=tuple(dict.fromkeys(s.name for s in signs)),
+            confidence=0.9 if huge and harm else 0.7 if bad else 0.5,
+            remedies=(
+                *smaller, *remedies.option(case, "find it by a range test", learning_rate="auto"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    short = of(found, "short_travel")
+    if not short or not state.finished or state.nonfinite is not None or of(found, "zero_gradient", "huge_steps"):
+        return []
+    n = short[0].numbers
+    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished
+    usual = n["ratio"] > 3e-4  # then it is the number of updates that is small
+    if usual:
+        return []
+    return [
+        Finding(
+            "learning_rate_too_low", severity(harm),
+            f"an update changes the weights by {n['ratio']:.1g} of their size, where 0.001 is usual, and all "
+            f"{n['updates']:,.0f} of them together by {n['travel']:.2g} at most; {state_said(state)}",
+            step=0, evidence=numbers_of(short), symptoms=("short_travel",), confidence=0.85 if harm else 0.5,
+            remedies=(
+                *remedies.toward(case, n["ratio"]),
+                *remedies.option(case, "find it by a range test", learning_rate="auto"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def nonfinite_loss(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    if state.nonfinite is None:
+        return []
+    where = _first_nonfinite(case)
+    return [
+        Finding(
+            "nonfinite_loss", "warning",
+            f"the loss is not finite from step {state.nonfinite:,} on"
+            + (f"; the first layer whose output was not finite is {where[0]}, at step {where[1]:,}" if where else ""),
+            layer=where[0] if where else None, step=state.nonfinite, evidence={"start": state.start},
+            symptoms=("nonfinite",), confidence=0.9,
+            remedies=(*remedies.rate(case, 0.1), Remedy({}, "clip the gradient, and let the loss act on logits")),
+        )
+    ]  # fmt: skip
+
+
+def _first_nonfinite(case: Case) -> tuple[str, int] | None:
+    share = case.signal("activation", "nonfinite")
+    for step, row in zip(share.steps, share.values, strict=True):
+        places = np.flatnonzero(row > 0)
+        if len(places):
+            return case.record.layers[int(places[0])], int(step)
+    return None
