@@ -226,4 +226,5 @@ def merged(found: list[Finding]) -> list[Finding]:
             evidence.setdefault("explains", {})[f.problem] = f.summary
         symptoms_ = tuple(dict.fromkeys((*finding.symptoms, *names)))
         kept.append(dataclasses.replace(finding, symptoms=symptoms_, evidence=evidence))
+    kept = [f for f in kept if f.problem not in gone]  # a surer one came first, and a cause of it after
     return kept + [f for f in once.values() if not f.alarm and f.problem not in gone]
