@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import Case, median
+from pellucid.doctor.case import Case, aligned, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -15,28 +15,28 @@ from pellucid.doctor.symptoms import Symptom
 @cause
 def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     """The decay of the weights outweighs what the gradient does to them."""
-    decay, rate = case.told("weight_decay"), case.told("learning_rate")
-    dropout = case.told("dropout") or 0
+    decay, rate = case.figure("weight_decay"), case.figure("learning_rate")
+    dropout = case.figure("dropout") or 0.0
     failing = (state.stuck and not state.hopeless) or state.beaten is not None
     share = math.nan
     if decay and rate:
-        update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
+        update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
-            pulled = float(decay) * float(rate) * weight.values / update.values
+            pulled = decay * rate * weight.values / update.values
         late = pulled[len(pulled) // 2 :]
         share = median(late)
     shrunk = _shrunk(case)
-    total = float(decay or 0) * float(rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
+    total = (decay or 0) * (rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
     if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and total > 10)):
         return []
     if dropout >= 0.7:
         said = f"dropout takes {dropout:.0%} of the units away"
         cure = remedies.network(case, "less dropout", dropout=0.2)
     else:
-        said = f"weight decay {float(decay):g} makes {share:.0%} of every update, and the weights shrank to "
+        said = f"weight decay {decay:g} makes {share:.0%} of every update, and the weights shrank to "
         said += f"{shrunk:.1g} of their size"
-        spec = case.told("optimizer_settings")
-        settings = {"optimizer": {**spec, "weight_decay": float(f"{float(decay) / 100:.3g}")}} if spec else {}
+        spec = case.spec("optimizer_settings")
+        settings = {"optimizer": {**spec, "weight_decay": float(f"{(decay or 0) / 100:.3g}")}} if spec else {}
         cure = [Remedy(settings, "a weight decay a hundred times smaller")]
     return [
         Finding(
@@ -81,9 +81,10 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
 
 
 def _larger(case: Case) -> list[Remedy]:
-    spec, text = case.told("architecture"), "more or wider hidden layers"
-    if isinstance(spec, dict) and spec.get("type") in ("mlp", "perceptron"):
-        widths = [max(2 * w, 64) for w in spec.get("widths") or (32,)]
+    spec, text = case.spec("architecture"), "more or wider hidden layers"
+    if spec is not None and spec["type"] in ("mlp", "perceptron"):
+        given = spec.get("widths") or (32,)
+        widths = [max(2 * w, 64) for w in given if isinstance(w, int)] if isinstance(given, list | tuple) else [64]
         kept = {k: v for k, v in spec.items() if k not in ("type", "widths", "rule")}
         return [Remedy({"network": {"type": "mlp", **kept, "widths": widths}}, text)]
     return [Remedy({}, text)]
