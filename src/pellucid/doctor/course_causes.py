@@ -63,7 +63,7 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     """Training and validation alike fall short of what simpler models reach, and no fault of the training shows."""
     if not state.finished or state.nonfinite is not None or state.blown:
         return []
-    short = state.stuck and not state.hopeless
+    short = state.stuck and not state.hopeless and state.trivial > 0  # else what is poor is not known
     gap = state.validation_best - state.best
     alike = not math.isfinite(gap) or gap < 0.25 * max(state.validation_best, 1e-12)
     if not (short or (state.beaten is not None and alike)):
@@ -134,7 +134,8 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
     few = bool(short) and short[0].numbers["ratio"] > 3e-4 and state.stuck and not state.hopeless
-    much = not state.trivial > 0 or state.best > 0.1 * state.trivial
+    yardstick = state.trivial if state.trivial > 0 else state.start
+    much = not yardstick > 0 or state.best > 0.1 * yardstick
     if not (state.unfinished and much) and not few:
         return []
     return [
