@@ -52,7 +52,7 @@ def test_layers_without_an_activation():
 
 
 def test_a_perceptron_cannot_learn_xor():
-    """Its loss stays that of the constant answer; that nothing simple does better is known where there are baselines."""
+    """Its loss stays that of the constant answer, though the baselines show that there is something to be learned."""
     run = train("perceptron", "xor", baselines=True, steps=300, plain=True, optimizer=ADAM)
     assert "underfitting" in [f["problem"] for f in alarms(run)]
     assert "0.69" in first(run)["summary"]

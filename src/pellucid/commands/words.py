@@ -22,6 +22,14 @@ Json = Annotated[bool, _show("--json", help="Print the result as one line of JSO
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run, or its name.", show_default=False)
 ]
+Examined = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A run (folder or name), a log (CSV, JSON lines, TensorBoard's event files), or a recipe.toml.",
+        show_default=False,
+    ),
+]
 Trust = Annotated[bool, _run("--trust", help="Run the Python file that the recipe names.")]
 Device = Annotated[
     str | None, _run("--device", metavar="cpu|gpu|tpu", help="Where to compute; default: the best there is.")
