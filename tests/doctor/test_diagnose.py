@@ -186,6 +186,11 @@ def test_learning_rate_too_low():
     assert "learning_rate_too_low" not in alarms(going)  # not before the end
 
 
+def test_behind_a_dead_layer_no_rate_is_too_low():
+    dead = {"units": {"dead": {"relu1": lambda step: 1.0}}, "ratio": lambda step, path: 1e-7}
+    assert alarms(record(**dead, **STUCK)) == ["dead_units"]
+
+
 def test_nonfinite_loss():
     """The loss breaks though every step was small: not the step, but what is computed."""
     broken = {"train": lambda e: falls(e) if e < 8 else math.nan, "validation": lambda e: 0.5,

@@ -37,6 +37,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "oscillation",
         "bad_initial_weights",
         "wrong_update",
+        "rank_collapse",
     ),
     "unscaled_targets": (
         "nonfinite_loss",
@@ -65,6 +66,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "targets_out_of_range",
     ),
     "constant_output": (
+        "wrong_update",
+        "learning_rate_too_high",
+        "nonfinite_loss",
         "vanishing_gradients",
         "frozen_layer",
         "ignores_input",
@@ -99,6 +103,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "learning_rate_too_high",
         "ignores_input",
         "oscillation",
+        "rank_collapse",
+        "stopped_too_early",
     ),
     "learning_rate_too_high": (
         "nonfinite_loss",

@@ -151,6 +151,8 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     short = of(found, "short_travel")
     if not short or not state.finished or state.nonfinite is not None or of(found, "zero_gradient", "huge_steps"):
         return []
+    if any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
+        return []  # behind a layer that is wholly dead nothing moves, at any rate
     n = short[0].numbers
     harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished
     usual = n["ratio"] > 3e-4  # then it is the number of updates that is small
