@@ -20,7 +20,7 @@ ROWS = [
     {"preflight", "network_facts", "glance"},
     {"examine"},
     {"fit"},
-    {"verify", "folds"},
+    {"verify", "folds", "exercises"},
     {"views", "connect", "commands", "cli", "__main__"},
 ]
 ONLY_ABOVE = {"doctor": {"errors", "signals", "spec", "files"}}  # it serves other people's loops as well

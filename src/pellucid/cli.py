@@ -210,6 +210,28 @@ def diagnose(
     )
 
 
+@verb("exercise")
+def exercise(
+    name: words.ExerciseName = None,
+    cause: words.Cause = None,
+    fix: words.Fix = None,
+    reveal: words.Reveal = False,
+    out: words.Out = None,
+    device: words.Device = None,
+    json: words.Json = False,
+    quiet: words.Quiet = False,
+) -> int:
+    """Find what is wrong with a training in which a fault was planted.
+
+    Shows curves and what the doctor sees, without the diagnosis; checks the cause that you name and the change that you
+    try, and explains."""
+    from pellucid.commands.exercise import exercise
+    from pellucid.commands.options import choose_device
+
+    choose_device(device)
+    return exercise(name, cause=cause, fix=fix or [], reveal=reveal, out=out, as_json=json, quiet=quiet)
+
+
 @verb("compare")
 def compare(
     runs: words.SeveralRuns,
