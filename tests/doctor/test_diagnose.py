@@ -198,6 +198,8 @@ def test_nonfinite_loss():
     found = named(record(**broken), "nonfinite_loss")
     assert alarms(record(**broken)) == ["nonfinite_loss"]
     assert found.step == 400 and found.layer == "hidden2" and "at step 400" in found.summary
+    at_once = record(train=lambda e: math.nan, validation=None, ratio=lambda step, path: math.nan)
+    assert alarms(at_once) == ["nonfinite_loss"]  # before any step
     validation = record(validation=lambda e: 0.3 if e < 9 else math.inf)
     assert alarms(validation) == ["nonfinite_loss"]
 

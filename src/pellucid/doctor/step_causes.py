@@ -138,11 +138,12 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
 def _calm(case: Case, state: Progress) -> bool:
     """Whether nothing tells of too large a step before the loss was not finite: updates, where they are known, were
     small, and it had not risen."""
+    if not state.nonfinite:
+        return True  # it was so before the first step
     ratios, losses = matrix_ratios(case), case.batch_losses if len(case.batch_losses) else case.training
-    earlier = ratios.steps < (state.nonfinite or 0)
-    sizes = np.array([lower_median(row) for row in ratios.values[earlier]])
-    small = not len(ratios) or (len(sizes) >= 4 and bool((np.nan_to_num(sizes) < CALM).all()))
-    before = losses.finite.values[losses.finite.steps < (state.nonfinite or 0)]
+    sizes = np.array([lower_median(row) for row in ratios.values[ratios.steps < state.nonfinite]])
+    small = not len(ratios) or (len(sizes) >= 2 and bool((np.nan_to_num(sizes) < CALM).all()))
+    before = losses.finite.values[losses.finite.steps < state.nonfinite]
     return small and len(before) > 0 and bool(before[-1] <= before[0])
 
 
