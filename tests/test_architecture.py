@@ -22,7 +22,7 @@ ROWS = [
     {"session"},
     {"repair"},
     {"fit"},
-    {"verify", "folds"},
+    {"verify", "folds", "exercises"},
     {"views", "connect", "commands", "cli", "__main__"},
 ]
 ONLY_ABOVE = {"doctor": {"errors", "signals", "spec", "files"}}  # it serves other people's loops as well

@@ -191,16 +191,46 @@ def runs(
 
 @verb("diagnose")
 def diagnose(
-    run: words.RunArgument,
+    source: words.Examined,
     doctor: words.Doctor = None,
     silence: words.Silence = None,
     notes: words.Notes = False,
+    device: words.Device = None,
+    trust: words.Trust = False,
     json: words.Json = False,
+    quiet: words.Quiet = False,
 ) -> None:
-    """Say what is wrong with a run, finished or going, from its record."""
+    """Say what is wrong with a run, a log, or a recipe.
+
+    Of a run, finished or going, from its record; of another tool's log as far as losses tell; of a recipe by looking at
+    its data and network, and by training a tenth of it in memory."""
     from pellucid.commands.diagnose import diagnose
 
-    diagnose(run, how=doctor, silence=silence or [], notes=notes, as_json=json)
+    diagnose(
+        source, how=doctor, silence=silence or [], notes=notes, device=device, trust=trust, as_json=json, quiet=quiet
+    )
+
+
+@verb("exercise")
+def exercise(
+    name: words.ExerciseName = None,
+    cause: words.Cause = None,
+    fix: words.Fix = None,
+    reveal: words.Reveal = False,
+    out: words.Out = None,
+    device: words.Device = None,
+    json: words.Json = False,
+    quiet: words.Quiet = False,
+) -> int:
+    """Find what is wrong with a training in which a fault was planted.
+
+    Shows curves and what the doctor sees, without the diagnosis; checks the cause that you name and the change that you
+    try, and explains."""
+    from pellucid.commands.exercise import exercise
+    from pellucid.commands.options import choose_device
+
+    choose_device(device)
+    return exercise(name, cause=cause, fix=fix or [], reveal=reveal, out=out, as_json=json, quiet=quiet)
 
 
 @verb("compare")

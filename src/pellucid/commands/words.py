@@ -22,6 +22,23 @@ Json = Annotated[bool, _show("--json", help="Print the result as one line of JSO
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run, or its name.", show_default=False)
 ]
+Examined = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A run (folder or name), a log (CSV, JSON lines, TensorBoard's event files), or a recipe.toml.",
+        show_default=False,
+    ),
+]
+ExerciseName = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Of an exercise; without it they are listed.", show_default=False)
+]
+Cause = Annotated[str | None, _show("--cause", metavar="PROBLEM", help="Your answer: what is wrong.")]
+Fix = Annotated[
+    list[str] | None,
+    _show("--fix", metavar="KEY=VALUE", help="A setting that should mend it; several times for several."),
+]
+Reveal = Annotated[bool, _show("--reveal", help="Show the cause, and the repair.")]
 Trust = Annotated[bool, _run("--trust", help="Run the Python file that the recipe names.")]
 Device = Annotated[
     str | None, _run("--device", metavar="cpu|gpu|tpu", help="Where to compute; default: the best there is.")

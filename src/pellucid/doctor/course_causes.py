@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import Case, median
+from pellucid.doctor.case import Case, aligned, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -20,34 +20,34 @@ LOST = 0.25  # of what validation had gained over a constant answer: less is no 
 @cause
 def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     """The decay of the weights outweighs what the gradient does to them."""
-    decay, rate = case.told("weight_decay"), case.told("learning_rate")
-    dropout = case.told("dropout") or 0
+    decay, rate = case.figure("weight_decay"), case.figure("learning_rate")
+    dropout = case.figure("dropout") or 0.0
     failing = (state.stuck and not state.hopeless) or state.beaten is not None
     share = math.nan
     coupled = case.told("optimizer") not in DECOUPLED
     if decay and coupled:  # the penalty's gradient beside the loss's
-        gradient, weight = case.signal("weight", "gradient"), case.signal("weight", "rms")
+        gradient, weight = aligned(case.signal("weight", "gradient"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
-            shares = float(decay) * weight.values / (gradient.values + float(decay) * weight.values)
+            shares = decay * weight.values / (gradient.values + decay * weight.values)
         share = median(shares[len(shares) // 2 :])
     elif decay and rate:
-        update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
+        update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
-            pulled = float(decay) * float(rate) * weight.values / update.values
+            pulled = decay * rate * weight.values / update.values
         late = pulled[len(pulled) // 2 :]
         share = median(late)
     shrunk = _shrunk(case)
-    total = float(decay or 0) * float(rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
+    total = (decay or 0) * (rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
     if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and (coupled or total > 10))):
         return []
     if dropout >= 0.7:
         said = f"dropout takes {dropout:.0%} of the units away"
         cure = remedies.network(case, "less dropout", dropout=0.2)
     else:
-        said = f"weight decay {float(decay):g} makes {share:.0%} of an update, and the weights shrank to "
+        said = f"weight decay {decay:g} makes {share:.0%} of an update, and the weights shrank to "
         said += f"{shrunk:.1g} of their size"
-        spec = case.told("optimizer_settings")
-        settings = {"optimizer": {**spec, "weight_decay": float(f"{float(decay) / 100:.3g}")}} if spec else {}
+        spec = case.spec("optimizer_settings")
+        settings = {"optimizer": {**spec, "weight_decay": float(f"{(decay or 0) / 100:.3g}")}} if spec else {}
         cure = [Remedy(settings, "a weight decay a hundred times smaller")]
     return [
         Finding(
@@ -74,7 +74,7 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     """Training and validation alike fall short of what simpler models reach, and no fault of the training shows."""
     if not state.finished or state.nonfinite is not None or state.blown:
         return []
-    short = state.stuck and not state.hopeless
+    short = state.stuck and not state.hopeless and state.trivial > 0  # else what is poor is not known
     gap = state.validation_best - state.best
     alike = not math.isfinite(gap) or gap < 0.25 * max(state.validation_best, 1e-12)
     if not (short or (state.beaten is not None and alike)):
@@ -101,9 +101,10 @@ def narrowest(case: Case) -> int | None:
 
 
 def _larger(case: Case) -> list[Remedy]:
-    spec, text = case.told("architecture"), "more or wider hidden layers"
-    if isinstance(spec, dict) and spec.get("type") in ("mlp", "perceptron"):
-        widths = [max(2 * w, 64) for w in spec.get("widths") or (32,)]
+    spec, text = case.spec("architecture"), "more or wider hidden layers"
+    if spec is not None and spec["type"] in ("mlp", "perceptron"):
+        given = spec.get("widths") or (32,)
+        widths = [max(2 * w, 64) for w in given if isinstance(w, int)] if isinstance(given, list | tuple) else [64]
         kept = {k: v for k, v in spec.items() if k not in ("type", "widths", "rule")}
         return [Remedy({"network": {"type": "mlp", **kept, "widths": widths}}, text)]
     return [Remedy({}, text)]
@@ -164,9 +165,10 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
     few = bool(short) and short[0].numbers["ratio"] > LOW and state.stuck and not state.hopeless
-    much_left = state.last > 0.3 * max(state.trivial, 0) and not state.blown
+    much_left = state.trivial > 0 and state.last > 0.3 * state.trivial and not state.blown
     few = few or (case.last_step <= FEW and state.finished and much_left)
-    much = not state.trivial > 0 or state.best > 0.1 * state.trivial
+    yardstick = state.trivial if state.trivial > 0 else state.start
+    much = not yardstick > 0 or state.best > 0.1 * yardstick
     if not (state.unfinished and much) and not few:
         return []
     return [

@@ -72,6 +72,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "targets_out_of_range",
     ),
     "constant_output": (
+        "wrong_update",
+        "learning_rate_too_high",
+        "nonfinite_loss",
         "vanishing_gradients",
         "frozen_layer",
         "ignores_input",
@@ -116,6 +119,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "ignores_input",
         "oscillation",
         "frozen_layer",
+        "rank_collapse",
+        "stopped_too_early",
     ),
     "learning_rate_too_high": (
         "nonfinite_loss",

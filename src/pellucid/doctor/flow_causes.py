@@ -59,8 +59,8 @@ def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
 
 def clipped(case: Case) -> list[Remedy]:
     """Clip the gradient's norm: a setting of the optimizer."""
-    spec, text = case.told("optimizer_settings"), "clip the gradient's norm at 1"
-    return [Remedy({"optimizer": {**spec, "clip_norm": 1.0}} if isinstance(spec, dict) else {}, text)]
+    spec, text = case.spec("optimizer_settings"), "clip the gradient's norm at 1"
+    return [Remedy({"optimizer": {**spec, "clip_norm": 1.0}} if spec else {}, text)]
 
 
 @cause

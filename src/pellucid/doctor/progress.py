@@ -14,10 +14,11 @@ No symptom is an alarm without harm: a tenth of dead units in a network that lea
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pellucid.doctor.case import Case, Series
+from pellucid.doctor.case import Case, Series, known
 
 STUCK = 0.97  # of the trivial loss: what lies above has learned next to nothing
 BLOWN = 1.5
@@ -69,7 +70,7 @@ class Progress:
 def progress(case: Case) -> Progress:
     """What has been reached."""
     training, validation = case.training, case.validation
-    updates = case.told("updates")
+    updates = case.figure("updates")
     done = min(case.last_step / updates, 1.0) if updates else 1.0
     finished = bool(case.result) or done >= 1 or not updates
     start = _start(case)
@@ -102,7 +103,7 @@ def progress(case: Case) -> Progress:
             and best < LEARNED * trivial
             and v_best > STUCK * v_trivial
         ),
-        lost=(v_last - v_best) / (v_trivial - v_best) if v_trivial > v_best else 0.0,
+        lost=(v_last - v_best) / (v_trivial - v_best) if v_trivial > v_best else math.inf,
     )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def _nonfinite(case: Case) -> int | None:
     """The first step at which a loss is not finite."""
     found = [
         int(series.steps[np.argmax(~np.isfinite(series.values))])
-        for series in (case.batch_losses, case.training, case.chunk_loss("max"))
+        for series in (case.batch_losses, case.training, case.chunk_loss("max"), case.validation)
         if len(series) and not np.isfinite(series.values).all()
     ]
     return min(found) if found else None
@@ -202,19 +203,20 @@ def _scores(case: Case) -> tuple[float | None, dict[str, float], float]:
     result = case.result
     metric = result.get("metric")
     parts = [p for p in ("validation", "test") if result.get(p)]
-    if metric is None or not parts:
+    values = [known(result[p], metric) for p in parts]
+    if metric is None or not parts or None in values:
         return None, {}, 0.0
     sign = -1.0 if metric == "loss" else 1.0
     rows = [max(int((result.get("rows") or {}).get(p) or 1), 1) for p in parts]
 
-    def mean(of: list[float]) -> float:
+    def mean(of: list[Any]) -> float:
         return sign * float(np.average(of, weights=rows))
 
-    own = mean([float(result[p][metric]) for p in parts])
+    own = mean(values)
     found = {
-        b["name"]: mean([float(b[p]) for p in parts])
+        b["name"]: mean([known(b, p) for p in parts])
         for b in result.get("baselines") or []
-        if b.get("metric") == metric and all(b.get(p) is not None for p in parts)
+        if b.get("metric") == metric and all(known(b, p) is not None for p in parts)
     }
     total = sum(rows)
     if metric == "loss":

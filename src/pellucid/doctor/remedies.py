@@ -14,10 +14,10 @@ def rate(case: Case, factor: float, text: str = "") -> list[Remedy]:
     said = (
         text or f"a learning rate {'ten times ' if factor in (0.1, 10) else ''}{'smaller' if factor < 1 else 'larger'}"
     )
-    now = case.told("learning_rate")
-    if not now:
+    now = case.figure("learning_rate")
+    if not now or not math.isfinite(now):
         return [Remedy({}, said)]
-    return [Remedy({"learning_rate": float(f"{float(now) * factor:.3g}")}, said)]
+    return [Remedy({"learning_rate": float(f"{now * factor:.3g}")}, said)]
 
 
 def toward(case: Case, ratio: float) -> list[Remedy]:
@@ -31,8 +31,8 @@ def toward(case: Case, ratio: float) -> list[Remedy]:
 
 def network(case: Case, text: str, **changes: Any) -> list[Remedy]:
     """The architecture with other settings, where it is one with a name and has such settings; else words alone."""
-    spec = case.told("architecture")
-    if not isinstance(spec, dict) or not set(changes) <= set(case.told("settings") or ()):
+    spec = case.spec("architecture")
+    if spec is None or not set(changes) <= set(case.names("settings")):
         return [Remedy({}, text)]
     return [Remedy({"network": {**spec, **changes}}, text)]
 
@@ -55,6 +55,6 @@ def option(case: Case, text: str, **settings: Any) -> list[Remedy]:
 
 
 def longer(case: Case, times: int = 3) -> list[Remedy]:
-    updates = case.told("updates")
+    updates = case.figure("updates")
     text = f"train {times} times as long"
-    return [Remedy({"steps": int(updates) * times} if updates else {}, text)]
+    return [Remedy({"steps": int(updates) * times} if updates and math.isfinite(updates) else {}, text)]

@@ -7,9 +7,10 @@ from pellucid.doctor.case import BENDS, Case, median
 from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
-from pellucid.doctor.symptoms import Symptom, numbers_of
+from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbers_of
 
 LOW = 1e-3  # an update beside the weight: less is a small step
+CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
 
@@ -23,7 +24,7 @@ def wrong_update(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     if not rising or of(found, "huge_steps") or not len(ratios):
         return []
     first = median(ratios.values[:4])
-    if not first < 0.03 or not (state.blown or state.nonfinite is not None):
+    if not first < CALM or not (state.blown or state.nonfinite is not None):
         return []
     numbers = rising[0].numbers
     return [
@@ -116,7 +117,7 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
 def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     huge, swing = of(found, "huge_steps"), of(found, "swinging_loss")
     burst = of(found, "gradient_burst")
-    bad = state.nonfinite is not None or state.blown
+    bad = state.blown or (state.nonfinite is not None and not _calm(case, state))
     drifted = of(found, "activation_drift")
     if not (huge or (bad and not drifted) or (swing and (state.harmed or state.unstable))):
         return []
@@ -127,8 +128,8 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
         said = "the loss leaves where it began"
     else:
         said = f"the loss swings by {swing[0].numbers['swing']:.0%} from one update to the next"
-    told = case.told("learning_rate")
-    rate = f" at learning rate {float(told):g}" if told else ""
+    told = case.figure("learning_rate")
+    rate = f" at learning rate {told:g}" if told else ""
     signs = [*huge, *swing, *burst]
     smaller = remedies.toward(case, huge[0].numbers["ratio"]) if huge else remedies.rate(case, 0.1)
     return [
@@ -142,6 +143,18 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
             ),
         )
     ]  # fmt: skip
+
+
+def _calm(case: Case, state: Progress) -> bool:
+    """Whether nothing tells of too large a step before the loss was not finite: updates, where they are known, were
+    small, and it had not risen."""
+    if not state.nonfinite:
+        return True  # it was so before the first step
+    ratios, losses = matrix_ratios(case), case.batch_losses if len(case.batch_losses) else case.training
+    sizes = np.array([lower_median(row) for row in ratios.values[ratios.steps < state.nonfinite]])
+    small = not len(ratios) or (len(sizes) >= 2 and bool((np.nan_to_num(sizes) < CALM).all()))
+    before = losses.finite.values[losses.finite.steps < state.nonfinite]
+    return small and len(before) > 0 and bool(before[-1] <= before[0])
 
 
 @cause

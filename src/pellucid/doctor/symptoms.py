@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.doctor.case import RECURRENT, WEIGHTY, Case, Series, median
+from pellucid.doctor.case import RECURRENT, WEIGHTY, Case, Series, aligned, median
 
 RELUS = ("relu",)
 SQUASHES = ("sigmoid", "tanh", "rnn")
@@ -115,7 +115,7 @@ def gradient_growth(case: Case) -> list[Symptom]:
                                {"ratio": ratio, "factor": 1 / factor, "layers": len(found.layers)}))  # fmt: skip
     gradient = case.signal("weight", "gradient")
     if len(gradient) >= 4:
-        norm = np.sqrt(np.nansum(np.square(np.where(np.isfinite(gradient.values), gradient.values, 0)), 1))
+        norm = np.linalg.norm(np.where(np.abs(gradient.values) < 1e150, gradient.values, 0), axis=1)
         first = float(np.median(norm[:2]))
         if first > 0 and norm.max() > 1e3 * first:
             at = int(np.argmax(norm > 1e3 * first))
@@ -250,13 +250,14 @@ def matrix_ratios(case: Case, floored: bool = False) -> Series:
     Glorot's rule gives them count as of that size, for what begins or ends near zero moves far for its size."""
     ratios = case.update_ratios
     if floored and len(case.record.shapes) == len(case.record.weights):
-        update, weight = case.signal("weight", "update"), case.signal("weight", "rms")
+        update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         least = np.array([min(_sizes(shape)) if len(shape) >= 2 else 0.0 for shape in case.record.shapes])
         with np.errstate(all="ignore"):
             ratios = Series(update.steps, update.values / np.maximum(weight.values, least))
-    decay, rates = case.told("weight_decay") or 0.0, case.rates
-    if decay and case.told("optimizer") in DECOUPLED and len(rates) == len(ratios):
-        ratios = Series(ratios.steps, np.abs(ratios.values - float(decay) * rates.values[:, None]))
+    decay = case.figure("weight_decay")
+    if decay and case.told("optimizer") in DECOUPLED and len(case.rates):
+        ratios, rates = aligned(ratios, case.rates)
+        ratios = Series(ratios.steps, np.abs(ratios.values - decay * rates.values[:, None]))
     proper = [i for i, path in enumerate(case.record.weights) if not path.endswith(("/b", "bias", "/v", "scale"))]
     return Series(ratios.steps, ratios.values[:, proper])
 
@@ -265,7 +266,7 @@ def matrix_ratios(case: Case, floored: bool = False) -> Series:
 def huge_steps(case: Case) -> list[Symptom]:
     """An update changes most weights by a fifth of their size or more."""
     ratios = matrix_ratios(case, floored=True)
-    middle = np.array([_lower_median(row) for row in ratios.values])
+    middle = np.array([lower_median(row) for row in ratios.values])
     known = np.isfinite(middle)
     if not known.any():
         return []
@@ -279,7 +280,7 @@ def huge_steps(case: Case) -> list[Symptom]:
     return []
 
 
-def _lower_median(row: np.ndarray) -> float:
+def lower_median(row: np.ndarray) -> float:
     """Of the finite values; of two the smaller one. An output layer that begins small moves far in its first update."""
     finite = np.sort(row[np.isfinite(row)])
     return float(finite[(len(finite) - 1) // 2]) if len(finite) else math.nan
@@ -289,8 +290,7 @@ def _lower_median(row: np.ndarray) -> float:
 def short_travel(case: Case) -> list[Symptom]:
     """All updates of the run together are small beside the weights they move."""
     ratios = matrix_ratios(case)
-    updates = case.told("updates") or case.last_step
-    if len(ratios) < 3 or not updates:
+    if len(ratios) < 3 or not case.last_step:
         return []
     columns = [column[np.isfinite(column)] for column in ratios.values.T]
     typical = [float(np.median(column)) for column in columns if len(column)]
@@ -306,7 +306,7 @@ def short_travel(case: Case) -> list[Symptom]:
 @_rule
 def unmoved_weights(case: Case) -> list[Symptom]:
     """Weights that no update moves, though others move."""
-    update, frozen = case.signal("weight", "update"), tuple(case.told("frozen") or ())
+    update, frozen = case.signal("weight", "update"), case.names("frozen")
     if len(update) < 3:
         return []
     still = (update.values == 0).all(0)
@@ -341,13 +341,13 @@ def rising_loss(case: Case) -> list[Symptom]:
 @_rule
 def swinging_loss(case: Case) -> list[Symptom]:
     """Within a chunk the loss takes turns at nearly every step, by much of its size."""
-    turns, std, mean = (case.chunk_loss(name) for name in ("turns", "std", "mean"))
+    turns, std, mean = aligned(*(case.chunk_loss(name) for name in ("turns", "std", "mean")))
     if len(turns) < 2:
         return []
     late = slice(len(turns) // 2, None)
     with np.errstate(all="ignore"):
         swing = median(std.values[late] / np.abs(mean.values[late]))
-    if float(np.median(turns.values[late])) > 0.9 and swing > 0.2:
+    if median(turns.values[late]) > 0.9 and swing > 0.2:
         return [Symptom("swinging_loss", None, int(turns.steps[late][0]), {"swing": swing})]
     return []
 
@@ -357,11 +357,11 @@ def evaluation_gap(case: Case) -> list[Symptom]:
     """With batch normalisation: the training set, scored, has a far larger loss than while it was learned from."""
     if not case.layers("batch_norm"):
         return []
-    scored, learning = case.losses("sample"), case.losses("train")
-    if len(scored) < 3 or len(scored) != len(learning):
+    scored, learning = aligned(case.losses("sample"), case.losses("train"))
+    if len(scored) < 3:
         return []
-    gap = float(np.median(scored.values[-3:] / np.maximum(learning.values[-3:], 1e-12)))
-    if gap > 2 and float(np.median(scored.values[-3:])) > 0.3 * (case.trivial or math.inf):
+    gap = median(scored.values[-3:] / np.maximum(learning.values[-3:], 1e-12))
+    if gap > 2 and median(scored.values[-3:]) > 0.3 * (case.trivial or math.inf):
         return [Symptom("evaluation_gap", None, int(scored.steps[-3]), {"times": gap})]
     return []
 
@@ -372,14 +372,14 @@ def fading_memory(case: Case) -> list[Symptom]:
     out = []
     for place in case.layers(*RECURRENT):
         name = case.record.layers[place]
-        rows = [line["time"][name] for line in case.record.steps if name in line.get("time", {})]
+        rows = case.through_time(name).values
         if len(rows) < 3:
             continue
-        values = np.maximum(np.array(rows, np.float64)[: max(len(rows) // 2, 3)], 1e-45)
+        values = np.maximum(rows[: max(len(rows) // 2, 3)], 1e-45)
         middle = np.exp(np.median(np.log(values), 0))  # [places in time], the first step first
         ratio = float(middle[0] / middle.max())
         if ratio < 1e-4:
-            out.append(Symptom("fading_memory", name, 0, {"ratio": ratio, "steps": float(case.told("steps") or 0)}))
+            out.append(Symptom("fading_memory", name, 0, {"ratio": ratio, "steps": case.figure("steps") or 0.0}))
     return out
 
 

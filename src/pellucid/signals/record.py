@@ -122,9 +122,9 @@ class Record:
         """One more line of the log; kinds of lines that are not known are passed over."""
         kind = line.get("kind")
         if kind == "header":
-            self.layers, self.weights = line.get("layers", []), line.get("weights", [])
-            self.kinds, self.shapes = line.get("kinds", []), line.get("shapes", [])
-            self.setup = line.get("setup", {})
+            self.layers, self.weights, self.kinds = (_texts(line.get(key)) for key in ("layers", "weights", "kinds"))
+            self.shapes = _shapes(line.get("shapes"))
+            self.setup = dict(line["setup"]) if isinstance(line.get("setup"), dict) else {}
         elif kind in ("step", "chunk", "units", "epoch"):
             getattr(self, kind if kind == "units" else f"{kind}s").append(line)
 
@@ -134,18 +134,32 @@ class Record:
         return steps, np.array([_floats(line[group][name]) for line in self.steps], np.float64)
 
 
+def _shapes(values: Any) -> list[list[int]]:
+    """Shapes of weights; [] where they are damaged, for half of them would be laid beside the wrong weights."""
+    if not isinstance(values, list):
+        return []
+    good = all(isinstance(v, list) and all(isinstance(n, int) and n > 0 for n in v) for v in values)
+    return values if good else []
+
+
+def _texts(values: Any) -> list[str]:
+    return [str(value) for value in values] if isinstance(values, list | tuple) else []
+
+
 def _floats(values: Sequence[Any]) -> list[float]:
     return [float(v) for v in values]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a JSON-lines log; a last line that a crash cut short is left out."""
+    """Every object of a JSON-lines log; a last line that a crash cut short is left out."""
     with open(path, "rb") as file:
         for count, raw in enumerate(file, 1):
             if not raw.endswith(b"\n"):
                 return
             try:
-                yield json.loads(raw)
+                line = json.loads(raw)
+                if isinstance(line, dict):
+                    yield line
             except ValueError as error:
                 raise RunError("a line of the record is damaged", where=f"{path}, line {count}", got=error) from error
 
