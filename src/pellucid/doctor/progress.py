@@ -58,8 +58,7 @@ class Progress:
     @property
     def harmed(self) -> bool:
         """Whether learning itself fails: what the causes within training have to answer for."""
-        failing = self.stuck and not self.hopeless
-        return self.nonfinite is not None or self.blown or failing or self.beaten is not None
+        return self.nonfinite is not None or self.blown or self.stuck or self.beaten is not None
 
     @property
     def learned(self) -> float:

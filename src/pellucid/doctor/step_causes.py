@@ -165,7 +165,7 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     if of(found, "constant_layer") or any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
         return []  # then nothing can move, at any rate
     n = short[0].numbers
-    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished or state.unlearned
+    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned
     usual = n["ratio"] > LOW  # then it is the number of updates that is small
     if usual:
         return []
