@@ -17,7 +17,7 @@ DEEP = {"network": "mlp:24,24,24,24,24,24,24,24", "activation": "sigmoid", "step
 def test_a_deep_chain_of_sigmoids_is_mended_with_evidence(tmp_path):
     left_alone = pc.fit(data="digits", out=None, **DEEP)
     run = pc.fit(data="digits", out=tmp_path, repair=True, **DEEP)
-    assert left_alone.result["validation"]["accuracy"] < 0.2 < 0.9 < run.result["validation"]["accuracy"]
+    assert left_alone.result["validation"]["accuracy"] < 0.2 < 0.8 < run.result["validation"]["accuracy"]
     [line] = [r for r in run.result["repair"]["rounds"] if r["kept"]]
     assert line["problem"] == "vanishing_gradients" and line["after"] < line["before"]
     trials = line["trials"]
