@@ -19,6 +19,8 @@ ROWS = [
     {"resolve", "outcome", "trivial"},
     {"preflight", "network_facts", "glance"},
     {"examine"},
+    {"session"},
+    {"repair"},
     {"fit"},
     {"verify", "folds", "exercises"},
     {"views", "connect", "commands", "cli", "__main__"},

@@ -54,8 +54,8 @@ def test_scores_read_on_and_on(run):
 
 
 def test_training_carries_the_state_over_and_begins_each_epoch_without_one():
-    from pellucid.fit import Session
     from pellucid.recipe import make
+    from pellucid.session import Session
 
     recipe = make({"network": "rnn:4,embed=3", "epochs": 2, "context": 16, "batch_size": 4})
     session = Session(recipe, Dataset(TEXT, task="language"), {}, None, (), 1e9)
@@ -73,8 +73,8 @@ def test_training_carries_the_state_over_and_begins_each_epoch_without_one():
 
 
 def test_pieces_of_a_text_begin_at_another_place_each_epoch():
-    from pellucid.fit import Session
     from pellucid.recipe import make
+    from pellucid.session import Session
     from pellucid.train.loop import Loop
 
     layer = pc.Sequential(pc.Embed(None, 4), pc.Output())  # nothing to carry over

@@ -85,7 +85,7 @@ def test_fit_writes_the_report_and_run_report_writes_it_again(tmp_path):
 
 
 def test_a_report_that_fails_is_a_warning_and_the_run_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["pellucid.fit"], "reporter", lambda path: 1 / 0)
+    monkeypatch.setattr(sys.modules["pellucid.session"], "reporter", lambda path: 1 / 0)
     with pytest.warns(pc.errors.PellucidWarning, match="report could not be written: division by zero"):
         run = pc.fit("perceptron", "iris", epochs=1, out=tmp_path, baselines=False)
     assert (run.path / "result.json").is_file()

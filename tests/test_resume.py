@@ -14,10 +14,11 @@ import pytest
 
 from pellucid.data import Dataset, prepare
 from pellucid.errors import Interrupted, RunError
-from pellucid.fit import Callback, fit, resume
+from pellucid.fit import fit, resume
 from pellucid.network.adapt import adapt
 from pellucid.network.architectures import mlp
 from pellucid.rundir import Lock, RunDir
+from pellucid.session import Callback
 from pellucid.train.loop import Loop, Settings
 from pellucid.train.losses import Loss
 from pellucid.train.metrics import Metric
@@ -58,7 +59,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from pellucid.errors import RunError
-from pellucid.fit import Callback, resume, run_recipe
+from pellucid.fit import resume, run_recipe
+from pellucid.session import Callback
 from pellucid.recipe import make
 from pellucid.rundir import RunDir
 

@@ -79,7 +79,8 @@ class Case:
         )
 
     def fingerprint(self) -> str:
-        """Changes where the case itself does, so that old results are not taken for new ones."""
+        """Changes where the setup does, so that old results are not taken for new ones. (It does not read the code that
+        makes a set: after changing that, begin a new results file.)"""
         return hashlib.sha256(json.dumps(self.setup.to_json(), sort_keys=True).encode()).hexdigest()[:12]
 
 

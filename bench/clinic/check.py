@@ -6,7 +6,7 @@
 
 Nearly all of its time is XLA's; XLA_FLAGS=--xla_backend_optimization_level=0 saves a third of that.
 
-harmful: over the seeds, the reference repair scores higher than the fault by more than `LEAST` on average.
+harmful: the reference repair scores higher than the fault by more than `LEAST`, on average and with most seeds.
 repairable: harmful, mended by settings alone (not by other data), and the mean gain is more than t standard errors of
 the paired differences above zero (one-sided 95 %, three seeds or more). Both are facts of the case, not of the doctor:
 cases that do not harm are left out.
@@ -60,7 +60,8 @@ _TRAINED: dict[str, Any] = {}
 
 def judged(case: Case, fault: list[float], fixed: list[float]) -> dict[str, Any]:
     gain = np.array(fixed) - np.array(fault)
-    harmful = bool(gain.mean() > LEAST[case.measure])
+    harmed = gain > LEAST[case.measure]
+    harmful = bool(gain.mean() > LEAST[case.measure] and harmed.mean() > 0.6)
     return {
         "fault": [round(v, 4) for v in fault], "fixed": [round(v, 4) for v in fixed], "harmful": harmful,
         "repairable": bool(case.mendable and harmful and len(gain) >= 3 and beyond_noise(gain)),
@@ -106,6 +107,8 @@ def main() -> None:
     for number, case in enumerate(in_turn(cases(all_planted=True))):
         old = known.get(case.id, {})
         done = old.get("fingerprint") == case.fingerprint() and len(old.get("fault", ())) >= args.seeds
+        if done:  # the scores stay, and are judged by what the rules are now
+            known[case.id] = {**judged(case, old["fault"], old["fixed"]), "fingerprint": case.fingerprint()}
         if done or (args.family and case.family not in args.family):
             continue
         found = known[case.id] = check(case, args.seeds)

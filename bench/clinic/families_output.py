@@ -144,7 +144,7 @@ def nonfinite_loss() -> Cases:
         fault = replace(large, live={"loss": "naive_cross_entropy"})
         yield planted("nonfinite_loss", f"{name}-exp", fault, changed(large, standardize=True), accepted=stronger)
     for name in CLASSES:
-        large = changed(BASES[name], mlp(32, 32, initial=normal(6.0)))
+        large = changed(BASES[name], mlp(32, 32, initial=normal(20.0)))
         fault = replace(large, live={"loss": "naive_cross_entropy"})
         yield planted("nonfinite_loss", f"{name}-weights", fault, changed(BASES[name], mlp(32, 32)), accepted=stronger)
     for name in NUMBERS:

@@ -207,9 +207,11 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 def mileage(random: np.random.Generator) -> Arrays:
     """Like auto-mpg: nine columns, three of them 0 or 1, all from 0 to 1; a smooth target from 0 to 1."""
-    x, score = _table(random, 392, [1.7, 105, 38, 850, 2.8, 3.7])
+    size = random.normal(size=(392, 1))  # large cars are heavy and strong, and need more
+    x = size + 0.5 * random.normal(size=(392, 6))
     kinds = np.eye(3)[random.integers(0, 3, 392)]
-    return np.concatenate([_unit(x), kinds], 1), _unit(score + kinds[:, 0])
+    need = 0.5 * x[:, 0] + np.abs(x[:, 1]) - 0.3 * x[:, 2] ** 2 + 0.8 * kinds[:, 0] + random.normal(0, 0.2, 392)
+    return np.concatenate([_unit(x), kinds], 1), _unit(-need)
 
 
 @made_for("TDC-regr-dbl-norm")

@@ -60,12 +60,16 @@ def network(types: tuple[str, ...], **more: Any) -> Change:
     return change
 
 
+def _by_hand(network: Words) -> bool:
+    return network["type"] == "sequential"
+
+
 def layers(kind: str, **more: Any) -> Change:
     """The same for every layer of a kind of a network that was put together by hand."""
 
     def change(settings: Words) -> Words | None:
         given = copy.deepcopy(settings["network"])
-        found = [part for _, part in given.get("layers", []) if part.get("type") == kind] if "layers" in given else []
+        found = [part for _, part in given["layers"] if part.get("type") == kind] if _by_hand(given) else []
         for part in found:
             part.update(more)
         return {**settings, "network": given} if found else None
@@ -78,7 +82,7 @@ def other_activation(name: str) -> Change:
 
     def change(settings: Words) -> Words | None:
         given = settings["network"]
-        if "layers" not in given:
+        if not _by_hand(given):
             return network(("mlp", "cnn"), activation=name)(settings)
         hidden = [[n, {"type": name} if p.get("type") in bends else p] for n, p in given["layers"][:-1]]
         return {**settings, "network": {**given, "layers": [*hidden, given["layers"][-1]]}}

@@ -120,8 +120,26 @@ def _half(rows: Rows, half: str) -> str:
             f"| {title} | {len({r['id'] for r in group})} | {len(group)} | {_rate(group, detected)} | "
             f"{_rate(group, named_first)} | {_rate(group, named)} |"
         )
-    lines += ["", *_healthy(rows), "", *_where_and_when(rows), "", *_by_problem(rows), "", *_confusion(rows), ""]
+    lines += [
+        "",
+        _troubles(rows),
+        "",
+        *_healthy(rows),
+        "",
+        *_where_and_when(rows),
+        "",
+        *_by_problem(rows),
+        "",
+        *_confusion(rows),
+        "",
+    ]
     return "\n".join(lines)
+
+
+def _troubles(rows: Rows) -> str:
+    """Runs that ended in another way than with a result: none of them counts as detected unless findings came of it."""
+    kinds = Counter((r["trouble"] or "").splitlines()[0].partition(":")[0] for r in rows if r["trouble"])
+    return "Runs that did not end well: " + (", ".join(f"{k} ({n})" for k, n in kinds.most_common()) or "none") + "."
 
 
 def _healthy(rows: Rows) -> list[str]:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pellucid.data import datasets as datasets
     from pellucid.data import load as load
     from pellucid.data import prepare as prepare
-    from pellucid.fit import Callback as Callback
-    from pellucid.fit import Run as Run
     from pellucid.fit import fit as fit
     from pellucid.fit import resume as resume
     from pellucid.fit import runs as runs
@@ -97,6 +95,8 @@ if TYPE_CHECKING:
     from pellucid.network.transformer import TiedEmbedding as TiedEmbedding
     from pellucid.network.transformer import TransformerBlock as TransformerBlock
     from pellucid.network.transformer import transformer as transformer
+    from pellucid.session import Callback as Callback
+    from pellucid.session import Run as Run
     from pellucid.spec import register as register
     from pellucid.train.augment import Augmentation as Augmentation
     from pellucid.train.augment import Brightness as Brightness
@@ -146,7 +146,7 @@ if TYPE_CHECKING:
 # The metric "mean_absolute_error" has no class here, for the loss has its name: give the text, or the loss.
 _HOMES = {
     "data": "Dataset datasets load prepare",
-    "fit": "Callback Run fit resume runs",
+    "fit": "fit resume runs",
     "network.activations": "ELU GELU SELU Identity LeakyReLU ReLU Sigmoid SiLU Softmax Softplus Tanh",
     "network.architecture": "Architecture Arriving Blueprint",
     "network.architectures": "mlp perceptron",
@@ -163,6 +163,7 @@ _HOMES = {
     "network.seq2seq": "BahdanauDecoder EncoderDecoder LuongAttention seq2seq",
     "network.sequence_models": "gru lstm rnn",
     "network.transformer": "SwiGLU TiedEmbedding TransformerBlock transformer",
+    "session": "Callback Run",
     "spec": "register",
     "train.augment": "Augmentation Brightness Crop Cutout Flip Mixup Rotate Shift",
     "train.loss": "Loss",
@@ -199,12 +200,13 @@ def _write_report(path: "Path") -> "Path":
 
 class _Package(types.ModuleType):
     """Python sets an imported submodule as an attribute of its package. `pc.fit` has to stay the function, whoever
-    imports the submodule `pellucid.fit` and whenever; and this is the moment to tell it who writes its reports."""
+    imports the submodule `pellucid.fit` and whenever; and this is the moment to tell a run who writes its report."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "fit" and isinstance(value, types.ModuleType):
-            vars(value)["reporter"] = _write_report
-            value = vars(value)["fit"]
+        if isinstance(value, types.ModuleType):
+            if name == "session":
+                vars(value)["reporter"] = _write_report
+            value = vars(value)["fit"] if name == "fit" else value
         super().__setattr__(name, value)
 
 

@@ -110,6 +110,7 @@ def train(
     plain: words.Plain = False,
     doctor: words.Doctor = None,
     silence: words.Silence = None,
+    repair: words.Repair = False,
     set_: words.Set = None,
     name: words.Name = None,
     out: words.Out = None,

@@ -6,6 +6,7 @@ Each class is also the built-in error that Python code would expect (`ValueError
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PellucidError(Exception):
@@ -71,9 +72,10 @@ class ResourceError(PellucidError, OSError):
 
 
 class Diverged(PellucidError, ArithmeticError):
-    """Training met a loss that is not finite."""
+    """Training met a loss that is not finite. run: the run as far as it came, a `pellucid.Run`."""
 
     exit_code = 3
+    run: Any = None
 
 
 class PellucidWarning(UserWarning):

@@ -17,14 +17,18 @@ SURE = 0.6  # an alarm below this confidence waits for the end of the run
 class Examination:
     """`add(line)` for each line of the record, `look()` now and then, `conclude(result)` at the end."""
 
-    def __init__(self, given: Iterable[Finding] = (), silence: Iterable[str] = ()):
-        self.record = Record()
-        self.given, self.silence = list(given), tuple(silence)
+    def __init__(self, silence: Iterable[str] = ()):
+        self.record, self.silence = Record(), tuple(silence)
         self.told: set[str] = set()
         self._before: set[str] = set()
 
     def add(self, line: Mapping[str, Any]) -> None:
         self.record.add(dict(line))
+
+    @property
+    def given(self) -> list[Finding]:
+        """What preflight found, as the record's header holds it."""
+        return [Finding.from_json(found) for found in self.record.setup.get("preflight", [])]
 
     def look(self) -> list[Finding]:
         """Alarms that are new, and were there at the last look too."""

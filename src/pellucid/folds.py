@@ -10,9 +10,10 @@ import msgspec
 
 from pellucid import files
 from pellucid.errors import SettingError
-from pellucid.fit import Callback, Run, run_recipe
+from pellucid.fit import run_recipe
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, new_run
+from pellucid.session import Callback, Run
 
 
 @dataclass

@@ -74,7 +74,7 @@ def _of_network(network: Network, prepared: Prepared, settings: Settings, thorou
 def data_facts(network: Network, prepared: Prepared, settings: Settings, raw: Dataset | None) -> DataFacts:
     """The parts as the first layer with weights gets them, and what is known of them."""
     features = prepared.features
-    kind = "columns"
+    kind: Any = "columns"
     if features.vocabulary is not None:
         kind = "tokens"
     elif len(features.shape) == 2 and features.dtype != "uint8":
@@ -83,14 +83,15 @@ def data_facts(network: Network, prepared: Prepared, settings: Settings, raw: Da
         kind = "images"
     before = standing_before(network, prepared.train.x)
     parts = {"training": prepared.train, "validation": prepared.validation, "test": prepared.test}
-    names = ("mean", "scale", "classes", "kind", "name")
-    targets = tuple(Target(**{n: getattr(c, n) for n in names}) for c in prepared.targets.columns)
+    targets = tuple(
+        Target(c.name, c.kind, tuple(map(str, c.classes)), c.mean, c.scale) for c in prepared.targets.columns
+    )
     return DataFacts(
         parts={name: _sample(network, part) for name, part in parts.items() if part is not None and len(part)},
-        kind=kind, task=prepared.targets.task, columns=features.names,  # type: ignore[arg-type]
-        targets=tuple(dataclasses.replace(t, classes=tuple(map(str, t.classes))) for t in targets),
-        padded=features.padded and features.dtype == "float32", normalised="norm" in before, opaque="opaque" in before,
-        split=_split(raw), weighted=prepared.train.weight is not None, grouped=_grouped(features.encoder),
+        kind=kind, task=prepared.targets.task, targets=targets, columns=features.names,
+        padded=features.padded and features.dtype == "float32", normalised="norm" in before,
+        input_layer=find_input(network.layer) is not None, opaque="opaque" in before, split=_split(raw),
+        weighted=prepared.train.weight is not None, grouped=_grouped(features.encoder),
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ import msgspec
 
 from pellucid import recipe as recipes
 from pellucid.errors import RunError
-from pellucid.fit import Callback, run_recipe
+from pellucid.fit import run_recipe
 from pellucid.rundir import RunDir
+from pellucid.session import Callback
 
 COMPARED = ("weights.safetensors", "record.jsonl")
 DECISIVE = ("jax", "jaxlib", "optax", "numpy", "platform", "processor", "threads", "pellucid")

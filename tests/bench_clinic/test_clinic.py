@@ -23,6 +23,7 @@ def clinic():
         import labels
         import live
         import published
+        import repair
         import run
         import sets
         import summary
@@ -30,7 +31,7 @@ def clinic():
         every = [*published.cases(), *families.cases(all_planted=True), *healthy.cases()]
         yield SimpleNamespace(
             case=case, execute=execute, families=families, healthy=healthy, intervals=intervals, labels=labels,
-            live=live, published=published, run=run, sets=sets, summary=summary, every=every,
+            live=live, published=published, repair=repair, run=run, sets=sets, summary=summary, every=every,
         )  # fmt: skip
     finally:
         sys.path.remove(str(CLINIC))
@@ -70,14 +71,29 @@ def test_recipes_hold(clinic):
         recipe.make(setup.settings)
 
 
-def test_networks_hold(clinic):
+def read_network(network):
     import pellucid.network.catalogue  # noqa: F401
     from pellucid.network.architecture import Architecture
     from pellucid.network.layer import Layer
 
+    return (Architecture if network["type"] in Architecture.registry else Layer).from_json(network)
+
+
+def test_networks_hold(clinic):
     for setup in setups(clinic):
-        network = setup.settings["network"]
-        (Architecture if network["type"] in Architecture.registry else Layer).from_json(network)
+        read_network(setup.settings["network"])
+
+
+def test_every_remedy_of_random_search_makes_a_recipe(clinic):
+    from pellucid import recipe
+
+    some = [*{case.family: case for case in clinic.every}.values(), *clinic.every[::7]]
+    for name, change in clinic.repair.REMEDIES.items():
+        made = [clinic.repair.remedied(case.setup, change) for case in some]
+        assert any(made), name
+        for setup in filter(None, made):
+            recipe.make(setup.settings)
+            read_network(setup.settings["network"])
 
 
 def test_cases_are_json_and_have_a_fix_where_they_were_planted(clinic):

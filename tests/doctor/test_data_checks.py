@@ -87,9 +87,18 @@ def test_inputs_on_unlike_scales():
     x, y = healthy()
     (f,) = found(facts(x * [1, 1, 5000, 0.1], y, columns=("a", "b", "income", "rate")))
     assert (f.problem, f.severity) == ("unscaled_inputs", "warning")
-    assert "'income'" in f.summary and "'rate'" in f.summary and f.evidence["ratio_of_scales"] > 1e4
+    assert "'income'" in f.summary and f.evidence["ratio_of_scales"] > 1e3
     assert f.remedies[0].settings == {"data.standardize": True}
     assert named(facts(x * 79, y)) == {"unscaled_inputs": "warning"}
+
+
+def test_a_column_that_is_hardly_heard():
+    x, y = healthy()
+    (f,) = found(facts(x * [1, 1, 1, 1e-4], y, columns=("a", "b", "c", "rate")))
+    assert (f.problem, f.severity) == ("unscaled_inputs", "note") and "'rate' is hardly heard" in f.summary
+    assert named(facts(x[:, :2] * [1, 1e-4], y)) == {"unscaled_inputs": "warning"}  # the typical one is not heard
+    margin = (np.abs(x[:, 3]) > 2) * 1e-4 * x[:, 3]  # as at the margin of a picture
+    assert named(facts(np.c_[x[:, :3], margin].astype(np.float32), y)) == {}
 
 
 def test_scales_that_the_network_sees_to_are_fine():

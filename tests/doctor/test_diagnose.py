@@ -41,7 +41,7 @@ def test_vanishing_gradients():
     assert found.severity == "warning" and found.layer == "hidden1" and found.step == 0 and found.confidence == 0.9
     assert "9.0 times a layer" in found.summary and "of 8 layers" in found.summary and "0.6931" in found.summary
     assert alarms(record(**DEEP, **STUCK)) == ["vanishing_gradients"]
-    assert found.remedies[0].settings["network"]["activation"] == "relu"
+    assert found.remedies[0].settings == {"activation": "relu"}
 
 
 def test_vanishing_gradients_of_a_network_that_learns_well_are_a_note():

@@ -28,7 +28,7 @@ def test_a_deep_chain_of_sigmoids_vanishes():
     found = first(train("mlp:" + ",".join(["12"] * 12) + ",activation=sigmoid", "digits", steps=120, plain=True))
     assert found["problem"] == "vanishing_gradients" and found["layer"] == "hidden1" and found["step"] == 0
     assert "times a layer" in found["summary"] and "of 12 layers" in found["summary"]
-    assert found["remedies"][0]["settings"]["network"]["activation"] == "relu"
+    assert found["remedies"][0]["settings"] == {"activation": "relu"}
     assert found["remedies"][0]["line"].endswith("activation=relu")
 
 

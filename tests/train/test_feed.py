@@ -7,8 +7,8 @@ import pytest
 
 import pellucid as pc
 from pellucid.data import Dataset, prepare
-from pellucid.fit import Session
 from pellucid.recipe import make
+from pellucid.session import Session
 from pellucid.train import feed
 from pellucid.train.loop import Loop
 

@@ -12,9 +12,9 @@ import msgspec
 
 def dry_run(recipe: Any, folder: Path | None, *, as_json: bool = False) -> int:
     from pellucid import recipe as recipes
-    from pellucid.fit import Session
     from pellucid.machine import set_up
     from pellucid.network.summary import rows
+    from pellucid.session import Session
     from pellucid.views.terminal import opening
 
     set_up()

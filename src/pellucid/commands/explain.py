@@ -208,8 +208,8 @@ def _of_run(source: str, words: dict[str, Any]) -> Subject | None:
 def _of_data(source: str, words: dict[str, Any], trust: bool) -> Subject:
     """Data, and a network as training would begin with it."""
     from pellucid.commands.train import recipe_of, settings
-    from pellucid.fit import Session
     from pellucid.machine import set_up
+    from pellucid.session import Session
 
     given = {key: value for key, value in words.items() if value not in (None, [])}
     recipe, folder = recipe_of({"source": source, "trust": trust}, settings(given))

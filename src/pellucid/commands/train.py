@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
-RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_")
+RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair")
 ON_RESUME = {"resume", "device", "trust", "json", "quiet"}
 
 
@@ -83,7 +83,10 @@ def _train(recipe: Any, folder: Path | None, given: dict[str, Any]) -> int:
     exact = "out" in given
     place = given.get("out", options.home())
     return _watched(
-        given, lambda callbacks: run_recipe(recipe, out=place, exact=exact, folder=folder, callbacks=callbacks)
+        given,
+        lambda callbacks: run_recipe(
+            recipe, out=place, exact=exact, folder=folder, callbacks=callbacks, repair=bool(given.get("repair"))
+        ),
     )
 
 
@@ -123,7 +126,7 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 
 
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
-    from pellucid.fit import Callback
+    from pellucid.session import Callback
 
     if given.get("quiet"):
         return work((Callback(),))
@@ -152,8 +155,10 @@ def _show(run: Any, as_json: bool) -> None:
 
     show_summary(out(), run.result, str(report) if report else None, run.recipe.train.keep or "best")
     if (how := run.recipe.train.doctor) != "off":
-        from pellucid.views.findings import findings
+        from pellucid.views.findings import findings, repaired
 
+        if (treated := repaired(run.result)) is not None:
+            out().print(treated)
         out().print(findings(run.findings, how))
 
 

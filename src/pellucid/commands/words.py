@@ -136,6 +136,9 @@ Doctor = Annotated[
     ),
 ]  # fmt: skip
 Silence = Annotated[list[str] | None, _learn("--silence", metavar="PROBLEM", help="Do not name this; repeatable.")]
+Repair = Annotated[
+    bool, _learn("--repair", help="Try out what the doctor would change, and keep what helps; the run is never worse.")
+]
 Notes = Annotated[bool, _show("--notes", help="Also what is worth knowing and does no harm.")]
 Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any other key of a recipe; repeatable.")]
 Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]

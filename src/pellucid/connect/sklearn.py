@@ -25,8 +25,9 @@ from sklearn.utils.validation import (
 
 from pellucid.data import Dataset
 from pellucid.errors import DataError, SettingError
-from pellucid.fit import Callback, fit
+from pellucid.fit import fit
 from pellucid.network.rows import pad_rows
+from pellucid.session import Callback
 from pellucid.train.loop import EpochEnded
 from pellucid.train.loss import Loss
 

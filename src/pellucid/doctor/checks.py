@@ -19,18 +19,21 @@ import numpy as np
 from pellucid.doctor.finding import Finding
 from pellucid.errors import PellucidWarning
 
+UNLEARNABLE = (  # nothing is learned by heart, and there is no more to it
+    "no_nonlinearity", "broadcast_loss", "loss_output_mismatch", "label_coding", "targets_out_of_range", "wrong_update",
+    "bad_initial_weights", "contradictory_labels",
+)  # fmt: skip
 EXPLAINS = {  # cause: what follows from it
     "constant_output": ("frozen_layer", "ignores_input", "cannot_overfit", "symmetric_units", "wrong_update"),
     "symmetric_units": ("frozen_layer", "ignores_input", "cannot_overfit", "dead_units"),
     "dead_units": ("frozen_layer", "ignores_input", "cannot_overfit"),
     "frozen_layer": ("ignores_input", "cannot_overfit"),
     "ignores_input": ("cannot_overfit",),
-    "no_nonlinearity": ("cannot_overfit",),
+    **dict.fromkeys(UNLEARNABLE, ("cannot_overfit",)),
     "nonfinite_data": ("nonfinite_loss", "ignores_input", "cannot_overfit", "frozen_layer", "unscaled_inputs"),
     "single_class": ("ignores_input", "cannot_overfit", "frozen_layer", "sorted_data"),
-    "unscaled_inputs": ("dead_units", "bad_initial_weights"),
+    "unscaled_inputs": ("dead_units", "bad_initial_weights", "cannot_overfit"),
     "scaled_twice": ("ignores_input", "unscaled_inputs"),
-    "loss_output_mismatch": ("cannot_overfit",),
     "nonfinite_loss": ("ignores_input", "cannot_overfit", "frozen_layer", "bad_initial_weights"),
 }
 

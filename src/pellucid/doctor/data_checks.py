@@ -13,12 +13,12 @@ from pellucid.doctor.checks import counted, listed
 from pellucid.doctor.finding import Finding, Remedy
 
 LARGE = 30.0  # an input's size (rms) at which a step that suits the bias is far too long for its weight
-UNLIKE = 100.0  # ratio of the columns' scales: two decades (LeCun et al. 1998 want them alike)
+UNLIKE = 100.0  # a column's std beside the median one: two decades (LeCun et al. 1998 want them alike)
 OFFSET = 3.0  # |mean| / std
 FEW_ROWS = 20  # below it nothing is concluded from how columns or rows are alike
 MOST_COLUMNS, MOST_ROWS = 512, 2_000  # looked at where every column is compared with every other
 STANDARDIZE = Remedy({"data.standardize": True}, "standardise the inputs, with the training part's mean and scale")
-IMAGES = Remedy({}, "begin the network with Input(), which standardises what arrives")
+INPUT_LAYER = Remedy({}, "begin the network with Input(), which standardises what arrives")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,7 @@ class DataFacts:
     columns: tuple[str, ...] = ()
     padded: bool = False  # steps of NaN only fill up shorter sequences
     normalised: bool = False  # a layer that normalises stands before the first with weights
+    input_layer: bool = True  # there is one that can standardise
     opaque: bool = False  # what the network does first is not known (a module of another library)
     split: Literal["shuffled", "group", "time", "own"] = "shuffled"
     shuffled: bool = True  # batches are drawn at random
@@ -112,46 +113,51 @@ def nonfinite_data(d: DataFacts) -> list[Finding]:
 
 
 def unscaled_inputs(d: DataFacts) -> list[Finding]:
-    """Warned of where a step suits one input and not another: sizes far above 1 or unlike. An offset alone is a note,
-    for a bias makes up for it, slowly."""
+    """Warned of where a step suits one input and not another: sizes far above 1, or one far above what is typical.
+
+    An offset is a note, for a bias makes up for it, slowly; and so is a column far below the others, which is only
+    heard less. Columns of 0 and 1 are left out, and so are those that are nearly always 0, as a picture's margin is.
+    """
     if d.kind == "tokens" or d.normalised:
         return []
     x = real(d, d.train.x)
     x = x.reshape(-1, x.shape[-1]) if d.kind in ("columns", "sequences") else x.reshape(-1, 1)
     x = x[:: max(len(x) // 200_000, 1)].astype(np.float64)
-    with np.errstate(all="ignore"):
-        mean, std = x.mean(axis=0), x.std(axis=0)
-        rms = np.sqrt(mean**2 + std**2)
-    binary = ((x == 0) | (x == 1)).all(axis=0)
-    judged = np.isfinite(rms) & (std > 1e-6 * np.abs(mean)) & ~binary
-    if not judged.any():
+    mean, std = x.mean(axis=0), x.std(axis=0)
+    judged = np.flatnonzero(np.isfinite(std) & (std > 1e-6 * np.abs(mean)) & ~((x == 0) | (x == 1)).all(axis=0))
+    if not len(judged):
         return []
-    large, low = (int(i) for i in (np.where(judged, rms, -1).argmax(), np.where(judged, std, np.inf).argmin()))
-    ratio, offset = float(std[judged].max() / std[low]), np.where(judged, np.abs(mean) / np.where(std > 0, std, 1), 0)
-    widest = int(np.where(judged, std, -1).argmax())
-    evidence = {
-        "largest_rms": float(rms[large]), "ratio_of_scales": ratio, "largest_offset": float(offset.max()),
-        "columns": int(judged.sum()),
-    }  # fmt: skip
-    severity = "note" if d.opaque else "warning"
-    remedies = (STANDARDIZE, IMAGES)
-    if d.kind == "images" or x.shape[1] == 1:
-        said = f"the inputs reach the first layer as numbers from {x.min():.3g} to {x.max():.3g}, rms {rms[large]:.3g}"
+    mean, std, filled = mean[judged], std[judged], (x[:, judged] != 0).mean(axis=0) > 0.5
+    rms, offset = np.sqrt(mean**2 + std**2), np.abs(mean) / std
+    typical = int(np.argsort(std)[(len(std) - 1) // 2])
+    large, widest, far = int(rms.argmax()), int(std.argmax()), int(offset.argmax())
+    narrow = int(np.where(filled, std, np.inf).argmin())
+    name = lambda place: repr(d.name(int(judged[place])))  # noqa: E731
+    ratio = float(std[widest] / std[typical])
+    said, severity = "", "note" if d.opaque else "warning"
+    if rms[large] > LARGE and x.shape[1] == 1:
+        said = f"the inputs reach the first layer as numbers from {x.min():.3g} to {x.max():.3g}, rms {rms[0]:.3g}"
     elif ratio > UNLIKE:
         said = (
             f"the scales of the inputs lie a factor of {ratio:,.0f} apart where they reach the first layer: "
-            f"std {std[widest]:.3g} of {d.name(widest)!r}, {std[low]:.3g} of {d.name(low)!r}"
+            f"std {std[widest]:.3g} of {name(widest)}, {std[typical]:.3g} of {name(typical)}"
         )
-    else:
-        said = f"{d.name(large)!r} reaches the first layer with an rms of {rms[large]:.3g}; about 1 is what suits"
-    if rms[large] > LARGE or ratio > UNLIKE:
-        return [Finding("unscaled_inputs", severity, said, evidence=evidence, remedies=remedies)]
-    if offset.max() > OFFSET:
-        place = int(offset.argmax())
-        name = d.name(place) if x.shape[1] > 1 else "the input"
-        said = f"{name!r} reaches the first layer with a mean {offset[place]:.3g} times its spread away from 0"
-        return [Finding("unscaled_inputs", "note", said, evidence=evidence, confidence=0.7, remedies=remedies)]
-    return []
+    elif rms[large] > LARGE:
+        said = f"{name(large)} reaches the first layer with an rms of {rms[large]:.3g}; about 1 is what suits"
+    elif offset[far] > OFFSET:
+        what, severity = name(far) if x.shape[1] > 1 else "the input", "note"
+        said = f"{what} reaches the first layer with a mean {offset[far]:.3g} times its spread away from 0"
+    elif filled[narrow] and std[typical] > UNLIKE * std[narrow]:
+        severity = "note"
+        said = f"{name(narrow)} is hardly heard: std {std[narrow]:.3g}, where {std[typical]:.3g} is typical"
+    if not said:
+        return []
+    return [Finding(
+        "unscaled_inputs", severity, said, confidence=0.9 if severity == "warning" else 0.7,
+        evidence={"largest_rms": float(rms[large]), "ratio_of_scales": ratio, "largest_offset": float(offset[far]),
+                  "columns": len(judged)},
+        remedies=(STANDARDIZE if d.input_layer else INPUT_LAYER,),
+    )]  # fmt: skip
 
 
 def scaled_twice(d: DataFacts) -> list[Finding]:

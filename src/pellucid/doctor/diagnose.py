@@ -17,7 +17,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.cause import CAUSES
 from pellucid.doctor.finding import SEVERITIES, Finding, ranked
 from pellucid.doctor.progress import Progress, progress
-from pellucid.doctor.symptoms import symptoms
+from pellucid.doctor.symptoms import suited_weights, symptoms
 from pellucid.signals.record import Record
 
 # what each problem can bring about: problems named beside it that need no finding of their own. What is concluded for
@@ -95,6 +95,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "learning_rate_too_low",
     ),
     "bad_initial_weights": (
+        "rank_collapse",
+        "cannot_overfit",
         "vanishing_gradients",
         "exploding_gradients",
         "saturated_units",
@@ -127,6 +129,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "saturated_units",
     ),
     "vanishing_gradients": (
+        "cannot_overfit",
+        "bad_initial_weights",
         "rank_collapse",
         "ignores_input",
         "saturated_units",
@@ -185,15 +189,20 @@ def diagnose(
     found = symptoms(case)
     named = [finding for cause in CAUSES for finding in cause(case, state, found)]
     before = [forgiven(finding, state, case) for finding in given]
+    if suited_weights(case):  # then depth and activation are the cause, which show as vanishing or exploding gradients
+        before = [noted(f) if f.problem == "bad_initial_weights" else f for f in before]
     return ranked([f for f in merged([*before, *named]) if f.problem not in set(silence)])
 
 
 def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
     """What preflight feared and the run did not suffer from becomes a note."""
     learns = bool(case.training.steps.size) and state.finished and not state.harmed and not state.unlearned
-    if finding.severity == "warning" and finding.problem in FORGIVEN and learns and well(state):
-        return dataclasses.replace(finding, severity="note")
-    return finding
+    return noted(finding) if finding.problem in FORGIVEN and learns and well(state) else finding
+
+
+def noted(finding: Finding) -> Finding:
+    """What was feared and did no harm, as a note; what makes training impossible stays what it is."""
+    return dataclasses.replace(finding, severity="note") if finding.severity == "warning" else finding
 
 
 def well(state: Progress) -> bool:
@@ -205,13 +214,23 @@ def well(state: Progress) -> bool:
     )
 
 
+def _grave(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
+
+
 def merged(found: list[Finding]) -> list[Finding]:
     """One finding a problem and cause: those that a deeper alarm explains become its symptoms."""
     once: dict[str, Finding] = {}
     for finding in found:
         old = once.get(finding.problem)
-        if old is None or SEVERITIES.index(finding.severity) > SEVERITIES.index(old.severity):
+        if old is None:
             once[finding.problem] = finding
+            continue
+        first, second = (old, finding) if _grave(old) >= _grave(finding) else (finding, old)
+        remedies = {(r.line() or r.text): r for r in (*first.remedies, *second.remedies)}
+        known = {r.text for r in remedies.values() if r.settings}
+        kept_remedies = tuple(r for r in remedies.values() if r.settings or r.text not in known)
+        once[finding.problem] = dataclasses.replace(first, remedies=kept_remedies)
     alarms = sorted((f for f in once.values() if f.alarm), key=lambda f: (f.about.rank, -f.confidence))
     kept: list[Finding] = []
     gone: set[str] = set()

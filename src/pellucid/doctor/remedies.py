@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pellucid.doctor.case import Case
+from pellucid.doctor.case import BENDS, Case
 from pellucid.doctor.finding import Remedy
 
 USUAL = 2e-3  # an update beside the weight it moves, early in a run that goes well
@@ -38,7 +38,15 @@ def network(case: Case, text: str, **changes: Any) -> list[Remedy]:
 
 
 def activation(case: Case, name: str, text: str) -> list[Remedy]:
-    return network(case, text, activation=name)
+    """Another activation, where the architecture has a choice of them."""
+    return [Remedy({"activation": name} if "activation" in case.names("settings") else {}, text)]
+
+
+def initial(case: Case, text: str) -> list[Remedy]:
+    """Initial weights that suit the activation."""
+    bends = [kind for kind in case.kinds if kind in BENDS]
+    name = "glorot_uniform" if bends and bends[0] in ("sigmoid", "tanh", "softmax") else "he_normal"
+    return [Remedy({"initial": name} if "initial" in case.names("settings") else {}, text)]
 
 
 def option(case: Case, text: str, **settings: Any) -> list[Remedy]:

@@ -96,7 +96,7 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
             f"{n['layers']:.0f} layers on; {state_said(state)}",
             layer=drift[0].layer, step=0, evidence=numbers_of(drift), symptoms=("activation_drift",), confidence=0.85,
             remedies=(
-                *remedies.network(case, "initial weights that suit the activation (He, Glorot)", initial=None),
+                *remedies.initial(case, "initial weights that suit the activation (He, Glorot)"),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )

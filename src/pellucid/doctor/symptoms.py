@@ -148,6 +148,23 @@ def activation_drift(case: Case) -> list[Symptom]:
     return []
 
 
+def suited_weights(case: Case) -> bool | None:
+    """Whether the weights of all hidden layers began at the size that Glorot's or He's rule gives them, within a factor
+    of two: then it is not they that let a signal fade or swell. None where the record does not tell."""
+    first, shapes = case.signal("weight", "rms"), case.record.shapes
+    if not len(first) or first.steps[0] > 0 or len(shapes) != len(case.record.weights):
+        return None
+    matrices = [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]
+    sizes = []
+    for i in matrices:
+        *places, n, width = shapes[i]
+        fan_in, fan_out = n * math.prod(places), width * math.prod(places)
+        suited = [math.sqrt(2 / (fan_in + fan_out)), math.sqrt(1 / fan_in), math.sqrt(2 / fan_in)]
+        rms = float(first.values[0, i])
+        sizes.append(min(suited) / 2 <= rms <= max(suited) * 2)
+    return all(sizes) if sizes else None
+
+
 # -- single units -----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """The record of a run: an append log of JSON lines, one header and then one line a sample.
 
-    {"kind": "header", "schema": 1, "layers": [...], "weights": [...], "kinds": [...], "setup": {...}}
+    {"kind": "header", "schema": 1, "layers": [...], "weights": [...], "kinds": [...], "shapes": [...], "setup": {...}}
     {"kind": "step", "step": 100, "loss": 0.3, "learning_rate": 0.001,
      "activation": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},        one value a layer
      "gradient": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},          the same
@@ -10,13 +10,13 @@
     {"kind": "units", "step": 500, "dead": [...], "saturated": [...], "rank": [...]}        one value a layer
     {"kind": "epoch", "epoch": 1, "step": 500, "train": {...}, "sample": {...}, "validation": {...}}
 
-kinds: the layer's kind ("dense", "relu", "lstm", ...), one a layer. setup: what the run was told, where known: task,
-loss, optimizer, learning_rate, batch, rows, updates (the budget), steps_per_epoch, classes, trivial_loss (of the best
-constant answer), ... A log that leaves a key, a line or a whole kind of line out is still a record. "units" is measured
-over a pass of (a sample of) the training set: dead, the share of units that are the same for every example; saturated,
-the share of (unit, example) pairs whose slope is under 1 % of the activation's largest; rank, in how many directions
-the examples' activations differ (participation ratio), as a share of the possible; "nan" where a layer has no such
-thing. turns: the share of steps at which the loss changed its direction.
+kinds: the layer's kind ("dense", "relu", "lstm", ...), one a layer; shapes: one a weight. setup: what the run was
+told, where known: task, loss, optimizer, learning_rate, batch, rows, updates (the budget), steps_per_epoch, classes,
+trivial_loss (of the best constant answer), ... A log that leaves a key, a line or a whole kind of line out is still a
+record. "units" is measured over a pass of (a sample of) the training set: dead, the share of units that are the same
+for every example; saturated, the share of (unit, example) pairs whose slope is under 1 % of the activation's largest;
+rank, in how many directions the examples' activations differ (participation ratio), as a share of the possible; "nan"
+where a layer has no such thing. turns: the share of steps at which the loss changed its direction.
 
 Rows are wide (arrays in the header's order): a tenth of the size of one object a value. Non-finite numbers are the
 strings "nan", "inf" and "-inf". No clock is in it: equal runs write equal bytes, and clock values go elsewhere.
@@ -111,6 +111,7 @@ class Record:
     layers: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    shapes: list[list[int]] = field(default_factory=list)
     setup: dict[str, Any] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
@@ -122,6 +123,8 @@ class Record:
         kind = line.get("kind")
         if kind == "header":
             self.layers, self.weights, self.kinds = (_texts(line.get(key)) for key in ("layers", "weights", "kinds"))
+            shapes = line.get("shapes")
+            self.shapes = [s for s in shapes if isinstance(s, list)] if isinstance(shapes, list) else []
             self.setup = dict(line["setup"]) if isinstance(line.get("setup"), dict) else {}
         elif kind in ("step", "chunk", "units", "epoch"):
             getattr(self, kind if kind == "units" else f"{kind}s").append(line)

@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from pellucid.doctor.problems import PROBLEMS
+
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -18,6 +20,33 @@ def findings(found: list[dict[str, Any]], how: str = "full", notes: bool = False
         more = f" ({quiet} note{'s' if quiet > 1 else ''} in findings.json)" if quiet and how == "full" else ""
         return Text(f"doctor: nothing is wrong{more}", style="green")
     return Group(*[part for place, f in enumerate(shown) for part in (_hint if how == "hint" else _full)(f, place)])
+
+
+def repaired(result: dict[str, Any]) -> RenderableType | None:
+    """What `--repair` came to, a line for each round; None where there was nothing to treat."""
+    told = result.get("repair")
+    if not told or not told["rounds"]:
+        return None
+    return Group(*[Text.assemble(("repair: ", "cyan"), _round(line)) for line in told["rounds"]])
+
+
+def _round(line: dict[str, Any]) -> str:
+    if "remedy" not in line:
+        n = len(line["trials"])
+        return f"{n} remedies tried, none helps beyond the noise" if n else "no remedy could be tried"
+    title = PROBLEMS[line["problem"]].title
+    if line.get("after") is None:
+        return f"{title}: {line['text']} was tried and rolled back, for it diverged"
+    scores = [(line["by"], line["before"], line["after"])]
+    if line["metric"] != line["by"]:
+        scores.append((line["metric"], line["metric_before"], line["metric_after"]))
+    shown = ", ".join(f"{name} {_figure(a)} to {_figure(b)}" for name, a, b in scores)
+    verdict = "kept" if line["kept"] else "rolled back"
+    return f"{title}: {line['text']} ({line['remedy']}) is {verdict}: validation {shown}"
+
+
+def _figure(value: Any) -> str:
+    return "none" if value is None else f"{float(value):.4g}"
 
 
 def headline(finding: dict[str, Any]) -> Text:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from pellucid.doctor.finding import Finding
-from pellucid.fit import Callback, Run, Session
+from pellucid.session import Callback, Run, Session
 from pellucid.train.loop import ChunkEnded, EpochEnded
 from pellucid.views.console import err, figure, live
 from pellucid.views.findings import headline
@@ -102,6 +102,9 @@ class TerminalProgress(Callback):
     def found(self, finding: Finding) -> None:
         if self.session is not None and self.session.recipe.train.doctor == "full":
             self.console.print(headline(finding.to_json()), soft_wrap=True)
+
+    def repairing(self, said: str) -> None:
+        self.console.print(Text.assemble(("repair: ", "cyan"), said), soft_wrap=True)
 
     def finished(self, run: Run) -> None:
         self.close()

@@ -1,0 +1,109 @@
+"""Trials: what would each remedy have done? Short trainings with it and without, from equal states on equal batches.
+
+The doctor trains nothing itself: a `Trainer` does, and hands back numbers. A branch is a pure function of its settings
+and its seed (the same initial weights, the same batches in the same order), so branches of one seed differ in the
+remedy alone, and the mean of their differences over seeds tells its effect.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pellucid.doctor.finding import Finding, Remedy, Trial
+
+SEEDS = 3
+LEAST_GAIN = 0.02  # of the loss without the remedy: less is no repair, however sure
+
+
+class Trainer(Protocol):
+    """What can train a branch."""
+
+    def branch(self, settings: dict[str, Any], seed: int, steps: int) -> float:
+        """The validation loss after `steps` updates, {} meaning no change; infinite where it diverged, NaN where the
+        settings cannot be used."""
+        ...
+
+    def seconds_left(self) -> float: ...
+
+
+def candidates(findings: Iterable[Finding], most: int = 5) -> list[tuple[Finding, Remedy]]:
+    """The remedies that settings can carry out, of alarms, the deepest cause first; each change once."""
+    found: dict[str, tuple[Finding, Remedy]] = {}
+    for finding in findings:
+        for remedy in finding.remedies if finding.alarm else ():
+            if remedy.settings:
+                found.setdefault(remedy.line(), (finding, remedy))
+    return list(found.values())[:most]
+
+
+def try_remedies(
+    trainer: Trainer,
+    remedies: list[Remedy],
+    steps: int,
+    seeds: int = SEEDS,
+    tell: Callable[[str], None] = lambda said: None,
+) -> list[Trial]:
+    """One trial for each remedy, as many seeds as time allows and at least one; remedies that cannot be tried are left
+    out. Seed by seed, so that whatever time allows is paired."""
+    without: list[float] = []
+    treated: dict[int, list[float]] = {i: [] for i in range(len(remedies))}
+    spent = 0.0
+    for seed in range(seeds):
+        left = trainer.seconds_left()
+        if seed and left < spent:  # another round would not fit
+            break
+        tell(f"trying {len(treated)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
+        without.append(trainer.branch({}, seed, steps))
+        for place in list(treated):
+            value = trainer.branch(remedies[place].settings, seed, steps)
+            if math.isnan(value):
+                del treated[place]
+            else:
+                treated[place].append(value)
+        spent = left - trainer.seconds_left()
+    return [
+        Trial(remedies[i], steps, without[0], tuple(without), tuple(values), helps(without, values))
+        for i, values in treated.items()
+        if values
+    ]
+
+
+def helps(without: list[float], treated: list[float]) -> bool:
+    """Whether the remedy beats no change beyond the seeds' noise: in each pair, by twice the standard error of the
+    pairs' mean difference, and by 2 % of the loss.
+
+    >>> helps([2.3, 2.31, 2.3], [0.4, 0.5, 0.45]), helps([2.3, 2.31, 2.3], [2.29, 2.33, 2.28])
+    (True, False)
+    >>> helps([float("inf")], [2.0])
+    True
+    """
+    a, b = np.array(without[: len(treated)], np.float64), np.array(treated, np.float64)
+    if not np.isfinite(b).all():
+        return False
+    if not np.isfinite(a).all():
+        return True
+    gain = a - b
+    noise = 2 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return bool((gain > 0).all() and gain.mean() > noise and gain.mean() > LEAST_GAIN * abs(a.mean()))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial that came out best among those that help."""
+
+    finding: Finding
+    trial: Trial
+
+
+def best(pairs: list[tuple[Finding, Remedy]], trials: list[Trial]) -> Choice | None:
+    """Of equal helpers (within 2 % of each other) the one whose cause lies deepest, for it came first."""
+    good = [t for t in trials if t.helps]
+    if not good:
+        return None
+    lowest = min(float(np.mean(t.treated)) for t in good)
+    near = [t for t in good if float(np.mean(t.treated)) <= lowest + LEAST_GAIN * abs(lowest)]
+    owners = {id(remedy): finding for finding, remedy in pairs}
+    return Choice(owners[id(near[0].remedy)], near[0])
