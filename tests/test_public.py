@@ -100,12 +100,12 @@ def test_a_run_in_memory_has_no_report():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'pellucid' has no attribute 'Dens'"):
         pc.Dens  # noqa: B018
-    with pytest.raises(AttributeError, match=r"module 'pellucid.connect' has no attribute 'keras'"):
-        pc.connect.keras  # noqa: B018
+    with pytest.raises(AttributeError, match=r"module 'pellucid.connect' has no attribute 'mxnet'"):
+        pc.connect.mxnet  # noqa: B018
 
 
 def test_the_subpackages_are_modules():
     assert isinstance(pc.errors, types.ModuleType)
-    assert dir(pc.connect) == ["jax", "onnx", "sklearn", "torch"]
+    assert dir(pc.connect) == ["jax", "keras", "onnx", "sklearn", "torch"]
     assert pc.connect.jax.from_function.__name__ == "from_function"
     assert pc.connect.sklearn.PellucidRegressor.__name__ == "PellucidRegressor"

@@ -60,9 +60,7 @@ def train(setup: Setup, seed: int, doctor: str = "off", repair: bool = False, **
     with warnings.catch_warnings(), raw_targets() if setup.raw_targets else nullcontext():
         warnings.simplefilter("ignore")
         try:
-            return pc.fit(
-                network, build(setup.data), seed=seed, **{"out": None, "baselines": False, **words, **asked, **more}
-            ), None
+            return pc.fit(network, build(setup.data), seed=seed, **{"out": None, **words, **asked, **more}), None
         except pc.errors.Diverged as error:
             return getattr(error, "run", None), "diverged"
         except Exception as error:  # the clinic goes on; the row says what happened

@@ -19,14 +19,16 @@ __version__ = "0.1.0"
 
 # JAX 0.9 logs an error for each program that it loads from its cache on disk, though nothing is wrong. What the logger
 # hides is read when JAX is first imported; `machine.set_up` leaves that cache off where that was before this line.
-LOGS_QUIET = "jax" not in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") >= "3"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "jax" not in sys.modules and os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX's own default
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+LOGS_QUIET = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") >= "3"
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid import connect as connect
     from pellucid import errors as errors
+    from pellucid.connect.watcher import diagnose as diagnose
     from pellucid.data import Dataset as Dataset
     from pellucid.data import datasets as datasets
     from pellucid.data import load as load
@@ -141,10 +143,13 @@ if TYPE_CHECKING:
     from pellucid.train.schedules import ReduceOnPlateau as ReduceOnPlateau
     from pellucid.train.schedules import Schedule as Schedule
     from pellucid.train.schedules import Step as Step
+    from pellucid.train.watch import watch as watch
+    from pellucid.train.watch import watched as watched
 
 # where each name lives; a test holds this table equal to the imports above, which are for editors and type checkers.
 # The metric "mean_absolute_error" has no class here, for the loss has its name: give the text, or the loss.
 _HOMES = {
+    "connect.watcher": "diagnose",
     "data": "Dataset datasets load prepare",
     "fit": "fit resume runs",
     "network.activations": "ELU GELU SELU Identity LeakyReLU ReLU Sigmoid SiLU Softmax Softplus Tanh",
@@ -173,6 +178,7 @@ _HOMES = {
     "train.optimizer": "Optimizer",
     "train.optimizers": "SGD AdaGrad Adam AdamW GradientDescent Lion Momentum Muon Nesterov RMSProp",
     "train.schedules": "Constant Cosine Exponential OneCycle ReduceOnPlateau Schedule Step",
+    "train.watch": "watch watched",
 }
 _HOME = {name: f"pellucid.{home}" for home, names in _HOMES.items() for name in names.split()}
 _PARTS = ("connect", "errors")  # public submodules

@@ -78,7 +78,7 @@ def suggested(recipe: Recipe, features: Features, targets: Targets) -> Recipe:
         kind = "text" if targets.task == "language" else arriving(features, targets).kind
         plain = kind == "image" and min(features.shape[:2]) < SMALL_IMAGE
         plain |= kind == "sequence" and features.dtype == "uint8"
-        spec = None if plain else DEFAULT_NETWORKS.get(kind)
+        spec = "mlp" if plain else DEFAULT_NETWORKS.get(kind, "mlp")
         recipe = msgspec.structs.replace(recipe, network=msgspec.structs.replace(network, spec=spec))
     architecture = _architecture(recipe)
     if architecture is None:

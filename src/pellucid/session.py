@@ -97,7 +97,8 @@ class Session:
         self.start = None if recipe.network.start is None else Network.load(recipe.network.start)
         same = like is not None and like.given.data == recipe.data and self.start is None
         self.prepared = like.prepared if like is not None and same else self._prepare(recipe, self.start)
-        recipe = resolve.suggested(recipe, self.prepared.features, self.prepared.targets)
+        if "network" not in live:
+            recipe = resolve.suggested(recipe, self.prepared.features, self.prepared.targets)
         self.notes = list(self.prepared.notes)
         rows = len(self.prepared.train.y)
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
@@ -175,15 +176,16 @@ class Session:
         self.place, self.began = place, time.perf_counter()
         self.loop = Loop(self.network, self.prepared.train, self.prepared.validation, self.settings)
         self.writer = self.clock = None
-        header = self._header(resumed)
+        kept = checkpoint.read(place.checkpoint) if resumed and place is not None else None
+        header = self._header(begins=kept is None)
         self.examination = Examination(self.recipe.train.silence)
         self.examination.add({"kind": "header", **header})
         if place is not None:
-            self._open(place, resumed, header)
+            self._open(place, kept, header)
         compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), self.recipe.train.baselines)
         for callback in self.callbacks:
             callback.started(self)
-        self._announce([f for f in self.examination.given if f.alarm] if not resumed else [])
+        self._announce([f for f in self.examination.given if f.alarm] if kept is None else [])
         try:
             with Interruptions() as interruptions:
                 self._loop(interruptions)
@@ -194,8 +196,7 @@ class Session:
         finally:
             self._close()
 
-    def _open(self, place: RunDir, resumed: bool, header: dict[str, Any]) -> None:
-        kept = checkpoint.read(place.checkpoint) if resumed else None
+    def _open(self, place: RunDir, kept: Any, header: dict[str, Any]) -> None:
         if kept is None:
             recipes.write(self.recipe, place.recipe)
             files.write_json(place.network, describe(self.network))
@@ -210,7 +211,7 @@ class Session:
             self.examination.add(line)
         self.clock = RecordWriter(place.clock, offset=plain["clock"])
 
-    def _header(self, resumed: bool) -> dict[str, Any]:
+    def _header(self, begins: bool) -> dict[str, Any]:
         """What the record says before its first line: the layers, and what the doctor has to know of the run."""
         loop, targets, settings = self.loop, self.prepared.targets, self.settings
         loss = settings.loss.scored()
@@ -223,10 +224,11 @@ class Session:
             "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
             "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
             "metric": outcome.metric_name(settings.metric), "frozen": list(settings.frozen),
-            "trivial_loss": trivial_loss(loss, self.prepared.train, outputs), "keep": settings.keep, "recipe": True,
+            "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
+            "trivial_validation": self._trivial_on_validation(loss, outputs), "keep": settings.keep, "recipe": True,
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
         }  # fmt: skip
-        if self.recipe.train.doctor != "off" and not resumed:
+        if self.recipe.train.doctor != "off" and begins:
             found = preflight(self.network, self.prepared, settings, self.dataset)
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
         return {
@@ -272,6 +274,11 @@ class Session:
         if event.measured and not self.loop.finished and self.recipe.train.doctor != "off":
             self._announce(self.examination.look())
         return [callback.epoch_ended(event) for callback in self.callbacks]
+
+    def _trivial_on_validation(self, loss: Any, outputs: int) -> float | None:
+        """What the best constant answer of the training part loses on validation."""
+        part = self.prepared.validation
+        return None if part is None else trivial_loss(loss, self.prepared.train, outputs, on=part)
 
     def tell(self, said: str) -> None:
         """What is being tried to repair the run."""

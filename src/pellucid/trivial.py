@@ -13,18 +13,20 @@ ROWS = 20_000  # of the training part that are looked at
 TINY = 1e-7
 
 
-def trivial_loss(loss: Loss, part: Part, width: int) -> float | None:
+def trivial_loss(loss: Loss, part: Part, width: int, on: Part | None = None) -> float | None:
     """The mean loss on `part` of a network of `width` outputs that says the same to every example: the share of each
-    class, the mean or the median. None where it cannot be told (a loss of a person's own that refuses it, ...).
+    class, the mean or the median. on: another part to score it on. None where it cannot be told (a loss of a person's
+    own that refuses it, ...).
 
     >>> y = np.array([0, 0, 1, 1], np.int32)
     >>> round(trivial_loss(Loss.of("cross_entropy"), Part(np.zeros((4, 1)), y, None, np.arange(4)), 2), 4)
     0.6931
     """
-    y = np.asarray(part.y[:ROWS])
-    weight = None if part.weight is None else np.asarray(part.weight[:ROWS])
+    scored = part if on is None else on
+    weight = None if scored.weight is None else np.asarray(scored.weight[:ROWS])
     try:
-        found = [_scored(loss, constant, y, weight) for constant in _constants(loss, y, width)]
+        constants = _constants(loss, np.asarray(part.y[:ROWS]), width)
+        found = [_scored(loss, constant, np.asarray(scored.y[:ROWS]), weight) for constant in constants]
     except Exception:  # whatever a foreign loss may raise: then it is not known, and nothing is judged by it
         return None
     finite = [value for value in found if np.isfinite(value)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pellucid.connect import torch as connect
+from pellucid.connect import torch_weights as connect
 from pellucid.errors import DataError, NetworkError
 from pellucid.network.activations import ReLU
 from pellucid.network.attention import Attention, Positions

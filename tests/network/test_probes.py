@@ -12,7 +12,8 @@ from pellucid.network.activations import Tanh
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense
 from pellucid.network.layer import Context
-from pellucid.network.probes import SAMPLE, Probes, moments, sample
+from pellucid.network.probes import Probes, moments, sample
+from pellucid.signals.sampling import SAMPLE
 
 RNG = np.random.default_rng(0)
 NET = Sequential(("hidden", Dense(4)), ("tanh", Tanh()), ("output", Dense(2)))

@@ -1,16 +1,18 @@
 """Other people's software: `connect.sklearn` (estimators), `connect.jax` (Equinox, Flax and plain functions),
-`connect.torch` (PyTorch's weights), `connect.onnx` (files for onnxruntime)."""
+`connect.torch` (PyTorch: its loops watched, its weights), `connect.keras` (Keras 3: its `fit` watched), `connect.onnx`
+(files for onnxruntime)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pellucid.connect import jax as jax
+    from pellucid.connect import keras as keras
     from pellucid.connect import onnx as onnx
     from pellucid.connect import sklearn as sklearn
     from pellucid.connect import torch as torch
 
-_PARTS = ("jax", "onnx", "sklearn", "torch")
+_PARTS = ("jax", "keras", "onnx", "sklearn", "torch")
 
 
 def __getattr__(name: str) -> Any:

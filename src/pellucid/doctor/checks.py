@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.doctor.finding import Finding
-from pellucid.errors import PellucidWarning
+from pellucid.errors import PellucidError, PellucidWarning
 
 UNLEARNABLE = (  # nothing is learned by heart, and there is no more to it
     "no_nonlinearity", "broadcast_loss", "loss_output_mismatch", "label_coding", "targets_out_of_range", "wrong_update",
@@ -51,6 +51,8 @@ def guarded(work: Callable[[], Any], name: str, default: Any) -> Any:
     try:
         with np.errstate(all="ignore"):  # a check of values that are not finite meets them
             return work()
+    except PellucidError:  # a mistake that the training itself is about to tell, and better
+        return default
     except Exception as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(f"the check of {name} failed: {said}", PellucidWarning, stacklevel=3)

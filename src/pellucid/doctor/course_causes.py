@@ -9,7 +9,12 @@ from pellucid.doctor.case import Case, aligned, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
-from pellucid.doctor.symptoms import Symptom
+from pellucid.doctor.step_causes import LOW
+from pellucid.doctor.symptoms import DECOUPLED, Symptom
+
+FEW = 100  # updates: no network of more than one layer has learned much after so few
+NARROW = 3  # units
+LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
 @cause
@@ -19,7 +24,13 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
     dropout = case.figure("dropout") or 0.0
     failing = (state.stuck and not state.hopeless) or state.beaten is not None
     share = math.nan
-    if decay and rate:
+    coupled = case.told("optimizer") not in DECOUPLED
+    if decay and coupled:  # the penalty's gradient beside the loss's
+        gradient, weight = aligned(case.signal("weight", "gradient"), case.signal("weight", "rms"))
+        with np.errstate(all="ignore"):
+            shares = decay * weight.values / (gradient.values + decay * weight.values)
+        share = median(shares[len(shares) // 2 :])
+    elif decay and rate:
         update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
             pulled = decay * rate * weight.values / update.values
@@ -27,13 +38,13 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
         share = median(late)
     shrunk = _shrunk(case)
     total = (decay or 0) * (rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
-    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and total > 10)):
+    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and (coupled or total > 10))):
         return []
     if dropout >= 0.7:
         said = f"dropout takes {dropout:.0%} of the units away"
         cure = remedies.network(case, "less dropout", dropout=0.2)
     else:
-        said = f"weight decay {decay:g} makes {share:.0%} of every update, and the weights shrank to "
+        said = f"weight decay {decay:g} makes {share:.0%} of an update, and the weights shrank to "
         said += f"{shrunk:.1g} of their size"
         spec = case.spec("optimizer_settings")
         settings = {"optimizer": {**spec, "weight_decay": float(f"{(decay or 0) / 100:.3g}")}} if spec else {}
@@ -68,16 +79,25 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
     alike = not math.isfinite(gap) or gap < 0.25 * max(state.validation_best, 1e-12)
     if not (short or (state.beaten is not None and alike)):
         return []
+    narrow = narrowest(case)
+    thin = narrow is not None and narrow <= NARROW
     return [
         Finding(
             "underfitting", "warning",
-            f"training and validation are equally poor (losses {state.best:.4g} and {state.validation_best:.4g}); "
-            f"{state_said(state)}",
+            f"training and validation are equally poor (losses {state.best:.4g} and {state.validation_best:.4g})"
+            + (f", and the narrowest hidden layer has {narrow} unit{'s' if narrow != 1 else ''}" if thin else "")
+            + f"; {state_said(state)}",
             evidence={"train": state.best, "validation": state.validation_best, "trivial": state.trivial},
-            symptoms=("poor_training_loss",), confidence=0.45,
+            symptoms=("poor_training_loss",), confidence=0.75 if thin else 0.45,
             remedies=(*_larger(case), *remedies.longer(case), *remedies.rate(case, 10)),
         )
     ]  # fmt: skip
+
+
+def narrowest(case: Case) -> int | None:
+    """The width of the narrowest hidden dense layer; None where there is none, or the record does not tell."""
+    widths = [shape[1] for shape in case.record.shapes if len(shape) == 2][:-1]
+    return min(widths) if widths and case.layers("dense") else None
 
 
 def _larger(case: Case) -> list[Remedy]:
@@ -92,8 +112,19 @@ def _larger(case: Case) -> list[Remedy]:
 
 @cause
 def random_labels(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    if not state.unlearned:
+    nothing = state.finished and state.stuck and state.hopeless
+    if not state.unlearned and not nothing:
         return []
+    if nothing:
+        return [
+            Finding(
+                "random_labels", "warning",
+                f"{state_said(state)}, and neither a linear model nor boosted trees do better than always giving one "
+                "answer: the inputs seem to tell nothing about the targets",
+                evidence={"train": state.best, "trivial": state.trivial}, symptoms=("nothing_to_learn",),
+                confidence=0.6, remedies=(Remedy({}, "look whether rows and labels still belong together"),),
+            )
+        ]  # fmt: skip
     return [
         Finding(
             "random_labels", "warning",
@@ -115,7 +146,7 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
     rose = state.validation_last - state.validation_best
     return [
         Finding(
-            "overfitting", "note" if kept else "warning",
+            "overfitting", "note" if kept or state.lost < LOST else "warning",
             f"since step {state.overfit:,} the validation loss rose from {state.validation_best:.4g} to "
             f"{state.validation_last:.4g} while the training loss went on falling to {state.last:.4g}"
             + (": the weights of that step are kept" if kept else ""),
@@ -133,7 +164,9 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 @cause
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
-    few = bool(short) and short[0].numbers["ratio"] > 3e-4 and state.stuck and not state.hopeless
+    few = bool(short) and short[0].numbers["ratio"] > LOW and state.stuck and not state.hopeless
+    much_left = state.last > 0.3 * max(state.trivial, 0) and not state.blown
+    few = few or (case.last_step <= FEW and state.finished and much_left)
     yardstick = state.trivial if state.trivial > 0 else state.start
     much = not yardstick > 0 or state.best > 0.1 * yardstick
     if not (state.unfinished and much) and not few:
@@ -141,8 +174,8 @@ def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list
     return [
         Finding(
             "stopped_too_early", "warning",
-            f"the loss was still falling when the budget of {case.last_step:,} updates ended; {state_said(state)}",
-            step=case.last_step, evidence={"last": state.last, "best": state.best, "start": state.start},
+            f"the budget of {case.last_step:,} updates ended before the loss had settled; {state_said(state)}",
+            step=case.last_step, evidence={"updates": case.last_step, "last": state.last, "start": state.start},
             symptoms=("falling_at_the_end",), confidence=0.7, remedies=tuple(remedies.longer(case)),
         )
     ]  # fmt: skip

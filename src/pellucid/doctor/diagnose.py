@@ -37,7 +37,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "oscillation",
         "bad_initial_weights",
         "wrong_update",
+        "frozen_layer",
         "rank_collapse",
+        "vanishing_gradients",
+        "ignores_input",
     ),
     "unscaled_targets": (
         "nonfinite_loss",
@@ -52,6 +55,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "learning_rate_too_low",
         "stopped_too_early",
         "ignores_input",
+        "dead_units",
+        "unscaled_inputs",
+        "rank_collapse",
     ),
     "targets_out_of_range": (
         "saturated_units",
@@ -72,6 +78,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "vanishing_gradients",
         "frozen_layer",
         "ignores_input",
+        "learning_rate_too_high",
+        "bad_initial_weights",
     ),
     "loss_output_mismatch": (
         "saturated_units",
@@ -93,6 +101,11 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "vanishing_gradients",
         "dead_units",
         "learning_rate_too_low",
+        "frozen_layer",
+        "bad_initial_weights",
+        "rank_collapse",
+        "ignores_input",
+        "saturated_units",
     ),
     "bad_initial_weights": (
         "rank_collapse",
@@ -106,7 +119,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "ignores_input",
         "oscillation",
         "rank_collapse",
+        "random_labels",
         "stopped_too_early",
+        "frozen_layer",
     ),
     "learning_rate_too_high": (
         "nonfinite_loss",
@@ -117,6 +132,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "vanishing_gradients",
         "noisy_gradients",
         "rank_collapse",
+        "frozen_layer",
     ),
     "learning_rate_too_low": (
         "stopped_too_early",
@@ -141,27 +157,37 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "rank_collapse",
         "vanishing_gradients",
         "ignores_input",
+        "learning_rate_too_low",
     ),
     "saturated_units": (
         "vanishing_gradients",
         "rank_collapse",
         "stopped_too_early",
+        "frozen_layer",
     ),
     "forgetting": ("vanishing_gradients",),
     "batchnorm_gap": ("overfitting",),
-    "underfitting": ("stopped_too_early",),
+    "underfitting": (
+        "stopped_too_early",
+        "saturated_units",
+        "dead_units",
+        "rank_collapse",
+    ),
     "random_labels": (
         "overfitting",
         "label_noise",
     ),
     "label_noise": ("overfitting",),
+    "frozen_layer": ("stopped_too_early",),
     "overfitting": ("stopped_too_early",),
     "sorted_data": (
         "overfitting",
         "oscillation",
     ),
 }
-SURE, GUESS = 0.6, 0.5  # confidences
+SURE = 0.6  # a confidence
+LAST = ("plateau", "underfitting", "random_labels")  # concluded where nothing else explains the harm
+COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribution_shift", "sorted_data")
 # what preflight warns of, and what is nevertheless no alarm in a run that learns well
 FORGIVEN = (
     "unscaled_inputs", "unscaled_targets", "bad_initial_weights", "class_imbalance", "no_nonlinearity",
@@ -189,6 +215,7 @@ def diagnose(
     found = symptoms(case)
     named = [finding for cause in CAUSES for finding in cause(case, state, found)]
     before = [forgiven(finding, state, case) for finding in given]
+    before = suspected(before, named, state)
     if suited_weights(case):  # then depth and activation are the cause, which show as vanishing or exploding gradients
         before = [noted(f) if f.problem == "bad_initial_weights" else f for f in before]
     return ranked([f for f in merged([*before, *named]) if f.problem not in set(silence)])
@@ -198,6 +225,17 @@ def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
     """What preflight feared and the run did not suffer from becomes a note."""
     learns = bool(case.training.steps.size) and state.finished and not state.harmed and not state.unlearned
     return noted(finding) if finding.problem in FORGIVEN and learns and well(state) else finding
+
+
+def suspected(before: list[Finding], named: list[Finding], state: Progress) -> list[Finding]:
+    """A run that is harmed, with nothing in its signals to say why: then what preflight had only noted of its loss, its
+    inputs or its initial weights is the likeliest cause."""
+    sure = [f for f in [*before, *named] if f.alarm and (f.problem not in LAST or f.confidence > SURE)]
+    if sure or not state.harmed:
+        return before
+    notes = sorted((f for f in before if f.problem in FORGIVEN), key=lambda f: (f.about.rank, -f.confidence))
+    raised = dataclasses.replace(notes[0], severity="warning", confidence=SURE) if notes else None
+    return [raised if raised is not None and f is notes[0] else f for f in before]
 
 
 def noted(finding: Finding) -> Finding:
@@ -232,24 +270,33 @@ def merged(found: list[Finding]) -> list[Finding]:
         kept_remedies = tuple(r for r in remedies.values() if r.settings or r.text not in known)
         once[finding.problem] = dataclasses.replace(first, remedies=kept_remedies)
     alarms = sorted((f for f in once.values() if f.alarm), key=lambda f: (f.about.rank, -f.confidence))
+    if any(f.confidence >= SURE and f.problem not in (*LAST, *COURSE) for f in alarms):
+        alarms = [f for f in alarms if f.problem not in LAST or f.confidence > SURE]
+    elif len(alarms) > 1:
+        alarms = [f for f in alarms if f.problem != "plateau"]
     kept: list[Finding] = []
-    gone: set[str] = set()
-    if any(f.confidence >= SURE for f in alarms):  # what was concluded for want of a better cause
-        gone |= {f.problem for f in alarms if f.confidence < GUESS}
     for finding in alarms:
-        if finding.problem in gone:
+        if any(explains(other, finding) for other in alarms):
             continue
-        explained = [
-            f
-            for f in alarms
-            if f.problem in EXPLAINS.get(finding.problem, ()) and f.problem not in gone and f != finding
-        ]
-        gone |= {f.problem for f in explained}
+        explained = [f for f in alarms if explains(finding, f)]
         names = [name for f in explained for name in (f.problem, *f.symptoms)]
         evidence = dict(finding.evidence)
-        for f in explained:
-            evidence.setdefault("explains", {})[f.problem] = f.summary
+        if explained:
+            evidence["explains"] = {f.problem: f.summary for f in explained}
         symptoms_ = tuple(dict.fromkeys((*finding.symptoms, *names)))
         kept.append(dataclasses.replace(finding, symptoms=symptoms_, evidence=evidence))
-    kept = [f for f in kept if f.problem not in gone]  # a surer one came first, and a cause of it after
-    return kept + [f for f in once.values() if not f.alarm and f.problem not in gone]
+    told = {name for f in kept for name in f.symptoms}
+    return kept + [f for f in once.values() if not f.alarm and f.problem not in told]
+
+
+def explains(cause: Finding, other: Finding) -> bool:
+    """Whether `other` needs no finding of its own beside `cause`. Of two that explain each other the deeper one does;
+    and what makes training impossible explains whatever lies behind it."""
+    if cause is other or cause.problem == other.problem:
+        return False
+    if cause.severity == "error" and other.severity != "error" and other.about.rank > cause.about.rank:
+        return True
+    if other.problem not in EXPLAINS.get(cause.problem, ()):
+        return False
+    mutual = cause.problem in EXPLAINS.get(other.problem, ())
+    return not mutual or (cause.about.rank, -cause.confidence) <= (other.about.rank, -other.confidence)

@@ -164,6 +164,16 @@ def batchnorm_gap(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
 
 @cause
 def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    asked = case.names("frozen")
+    if asked and state.finished and ((state.stuck and not state.hopeless) or state.beaten is not None):
+        said = f"{', '.join(asked)} was frozen, and kept its initial weights; {state_said(state)}"
+        return [
+            Finding(
+                "frozen_layer", "warning", said, layer=asked[0], step=0, evidence={"frozen": list(asked)},
+                symptoms=("unmoved_weights",), confidence=0.65,
+                remedies=(Remedy({}, "freeze nothing, or only what was trained before"),),
+            )
+        ]  # fmt: skip
     still = of(found, "unmoved_weights")
     if not still or len(still) == len(case.record.weights):
         return []

@@ -7,6 +7,7 @@ No symptom is an alarm without harm: a tenth of dead units in a network that lea
     stuck       after a fair share of its budget the training loss is still that of the best constant answer
     beaten      a linear model or boosted trees do clearly better on the same split
     unfinished  the loss was still falling fast when the budget ended
+    unstable    the training loss jumps from epoch to epoch by much of itself
     overfit     the validation loss rose, beyond its noise, while the training loss fell
     unlearned   training loss far below the constant answer, validation loss never below it
 """
@@ -21,6 +22,9 @@ from pellucid.doctor.case import Case, Series, known
 
 STUCK = 0.97  # of the trivial loss: what lies above has learned next to nothing
 BLOWN = 1.5
+LEARNED = 0.9
+UNSTABLE = 0.25
+FEW = 200  # updates
 FAIR_SHARE = 0.25  # of the budget, before a run that still goes on is called stuck
 FALLING = 0.25  # of the loss, in the last quarter of a run: it was not finished
 EPOCHS = 5  # fewer points of a curve tell no trend
@@ -46,8 +50,10 @@ class Progress:
     beaten: tuple[str, float, float] | None = None  # by whom, its score, ours
     hopeless: bool = False  # no baseline beats the constant answer either: there may be nothing to be learned
     unfinished: bool = False
+    unstable: bool = False
     overfit: int | None = None  # the step from which validation rose
     unlearned: bool = False
+    lost: float = 0.0  # the share of what validation had gained over the constant answer that was lost again
 
     @property
     def harmed(self) -> bool:
@@ -69,7 +75,8 @@ def progress(case: Case) -> Progress:
     finished = bool(case.result) or done >= 1 or not updates
     start = _start(case)
     seen = training.finite.values if len(training) else case.batch_losses.finite.values
-    best, last = (float(np.min(seen)), float(seen[-1])) if len(seen) else (math.nan, math.nan)
+    best, last = (float(np.min(seen)), float(np.median(seen[-3:]))) if len(seen) else (math.nan, math.nan)
+    counts = best if case.told("keep") == "best" else last  # the weights of which epoch are the result
     trivial = case.trivial if case.trivial is not None else math.nan
     finite = validation.finite
     v_best, v_last, at = math.nan, math.nan, None
@@ -77,20 +84,38 @@ def progress(case: Case) -> Progress:
         place = int(np.argmin(finite.values))
         v_best, v_last, at = float(finite.values[place]), float(finite.values[-1]), int(finite.steps[place])
     yardstick = trivial if trivial > 0 else start
+    v_trivial = case.figure("trivial_validation") or trivial
     fair = finished or done >= FAIR_SHARE
     nonfinite = _nonfinite(case)
     hopeless = _hopeless(case)
     return Progress(
         done, finished, start, best, last, v_best, v_last, at, trivial, noise_of(finite.values), nonfinite,
         blown=bool(fair and last > BLOWN * max(yardstick, min(start, BLOWN * yardstick))),
-        stuck=bool(fair and len(seen) and best > STUCK * yardstick and not _tiny(yardstick)),
+        stuck=bool(fair and len(seen) and counts > STUCK * yardstick and not _tiny(yardstick)),
         beaten=_beaten(case), hopeless=hopeless,
-        unfinished=bool(finished and _falling(training) and (not len(finite) or _falling(finite))),
+        unfinished=bool(finished and _unfinished(case, training, finite)),
+        unstable=bool(fair and _unstable(training, trivial)),
         overfit=_overfit(training, finite, at),
         unlearned=bool(
-            len(finite) >= EPOCHS and trivial > 0 and best < 0.5 * trivial and v_best > STUCK * trivial
+            finished
+            and len(finite) >= EPOCHS
+            and trivial > 0
+            and best < LEARNED * trivial
+            and v_best > STUCK * v_trivial
         ),
+        lost=_lost(finite, v_trivial),
     )  # fmt: skip
+
+
+def _lost(validation: Series, trivial: float) -> float:
+    """The share of what validation had gained over the constant answer that it lost again; over its own first loss,
+    where that is not known."""
+    if not len(validation):
+        return 0.0
+    first, best, last = validation.values[0], float(np.min(validation.values)), float(validation.values[-1])
+    if not trivial > 0:
+        return (last - best) / max(float(first) - best, 1e-12)
+    return (last - best) / (trivial - best) if trivial > best else 0.0
 
 
 def _start(case: Case) -> float:
@@ -124,6 +149,27 @@ def noise_of(values: np.ndarray) -> float:
         return 0.0
     second = np.diff(values, 2)
     return float(np.median(np.abs(second)) / 0.6745 / math.sqrt(6))
+
+
+def _unfinished(case: Case, training: Series, validation: Series) -> bool:
+    """Whether the losses were still falling at the end; of a run of a few updates, by its batches' losses."""
+    if len(training) >= 8 or case.last_step > FEW:
+        return _falling(training) and (not len(validation) or _falling(validation))
+    losses = case.batch_losses.finite
+    if len(losses) < 3 or not len(training.finite):
+        return False
+    half = float(np.mean(losses.values[losses.steps >= case.last_step // 4][:2]))
+    end = float(training.finite.values[-1])
+    return bool(end < 0.9 * half and end < 0.9 * losses.values[0])
+
+
+def _unstable(training: Series, trivial: float) -> bool:
+    values = training.finite.values
+    late = values[len(values) // 2 :]
+    if len(late) < EPOCHS:
+        return False
+    middle = float(np.median(late))
+    return noise_of(late) > UNSTABLE * middle and not middle < 0.03 * trivial
 
 
 def _falling(series: Series) -> bool:

@@ -10,6 +10,7 @@ from pellucid.doctor.progress import Progress
 from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbers_of
 
 CALM = 0.03  # an update beside the weight it moves: with less, no step was too large
+LOW = 1e-3  # less is a small step
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
 
@@ -84,17 +85,26 @@ def no_nonlinearity(case: Case, state: Progress, found: list[Symptom]) -> list[F
 
 @cause
 def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    drift = of(found, "activation_drift")
-    if not drift:
+    drift, unsuited = of(found, "activation_drift"), of(found, "unsuited_weights")
+    if not drift and not unsuited:
         return []
-    n = drift[0].numbers
-    way = "grow" if n["ratio"] > 1 else "shrink"
+    if drift:
+        n = drift[0].numbers
+        way = "grow" if n["ratio"] > 1 else "shrink"
+        said = f"before any training, activations {way} from {n['first']:.2g} in the first layer to {n['last']:.2g} "
+        said += f"{n['layers']:.0f} layers on"
+    else:
+        n = unsuited[0].numbers
+        said = (
+            f"{unsuited[0].layer} began {n['times']:.2g} times {'larger' if n['large'] else 'smaller'} than any common "
+        )
+        said += "rule makes it"
+    signs = [*drift, *unsuited]
     return [
         Finding(
-            "bad_initial_weights", severity(state.harmed),
-            f"before any training, activations {way} from {n['first']:.2g} in the first layer to {n['last']:.2g} "
-            f"{n['layers']:.0f} layers on; {state_said(state)}",
-            layer=drift[0].layer, step=0, evidence=numbers_of(drift), symptoms=("activation_drift",), confidence=0.85,
+            "bad_initial_weights", severity(state.harmed or state.unstable), f"{said}; {state_said(state)}",
+            layer=signs[0].layer, step=0, evidence=numbers_of(signs),
+            symptoms=tuple(dict.fromkeys(s.name for s in signs)), confidence=0.85 if drift else 0.7,
             remedies=(
                 *remedies.initial(case, "initial weights that suit the activation (He, Glorot)"),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
@@ -109,9 +119,9 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
     burst = of(found, "gradient_burst")
     bad = state.blown or (state.nonfinite is not None and not _calm(case, state))
     drifted = of(found, "activation_drift")
-    if not (huge or (bad and not drifted) or (swing and state.harmed)):
+    if not (huge or (bad and not drifted) or (swing and (state.harmed or state.unstable))):
         return []
-    harm = state.harmed
+    harm = state.harmed or (state.unstable and bool(huge or swing))
     if huge:
         said = f"updates change the weights by {huge[0].numbers['ratio']:.2g} of their size each, where 0.001 is usual"
     elif bad:
@@ -152,11 +162,11 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     short = of(found, "short_travel")
     if not short or not state.finished or state.nonfinite is not None or of(found, "zero_gradient", "huge_steps"):
         return []
-    if any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
-        return []  # behind a layer that is wholly dead nothing moves, at any rate
+    if of(found, "constant_layer") or any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
+        return []  # then nothing can move, at any rate
     n = short[0].numbers
-    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished
-    usual = n["ratio"] > 3e-4  # then it is the number of updates that is small
+    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished or state.unlearned
+    usual = n["ratio"] > LOW  # then it is the number of updates that is small
     if usual:
         return []
     return [

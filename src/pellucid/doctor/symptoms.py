@@ -21,7 +21,8 @@ DEAD = 0.5  # of a layer's units
 SATURATED = 0.5
 HUGE_STEP = 0.2  # an update beside the weight it moves; about 0.001 is usual (Bottou; Karpathy)
 DECOUPLED = ("adamw", "lion", "muon")  # their decay is a part of the update by itself
-TRAVEL = 0.3  # the sum of all updates beside the weight: with less, features stay what they were by chance
+UNSUITED = 3.0
+TRAVEL = 0.5  # the sum of all updates beside the weight: with less, features stay what they were by chance
 COLLAPSED = 1e-3
 
 
@@ -133,6 +134,24 @@ def _since(steps: np.ndarray, holds: np.ndarray) -> int:
 
 
 @_rule
+def unsuited_weights(case: Case) -> list[Symptom]:
+    """The weights of a hidden layer began three times larger or smaller than any common rule makes them."""
+    first, shapes = case.signal("weight", "rms"), case.record.shapes
+    if not len(first) or first.steps[0] > 0 or len(shapes) != len(case.record.weights):
+        return []
+    out = []
+    for i, suited in _suited(shapes).items():
+        rms = float(first.values[0, i])
+        times = rms / max(suited) if rms > max(suited) else min(suited) / max(rms, 1e-30)
+        if times > UNSUITED:
+            large = float(rms > max(suited))
+            out.append(
+                Symptom("unsuited_weights", case.record.weights[i], 0, {"times": times, "large": large, "rms": rms})
+            )
+    return out
+
+
+@_rule
 def activation_drift(case: Case) -> list[Symptom]:
     """Before the first update, activations grow or shrink with depth by a large factor: the initial weights."""
     activation, places = case.signal("activation", "rms"), chain(case)
@@ -154,15 +173,20 @@ def suited_weights(case: Case) -> bool | None:
     first, shapes = case.signal("weight", "rms"), case.record.shapes
     if not len(first) or first.steps[0] > 0 or len(shapes) != len(case.record.weights):
         return None
-    matrices = [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]
-    sizes = []
-    for i in matrices:
-        *places, n, width = shapes[i]
-        fan_in, fan_out = n * math.prod(places), width * math.prod(places)
-        suited = [math.sqrt(2 / (fan_in + fan_out)), math.sqrt(1 / fan_in), math.sqrt(2 / fan_in)]
-        rms = float(first.values[0, i])
-        sizes.append(min(suited) / 2 <= rms <= max(suited) * 2)
+    sizes = [min(suited) / 2 <= float(first.values[0, i]) <= max(suited) * 2 for i, suited in _suited(shapes).items()]
     return all(sizes) if sizes else None
+
+
+def _suited(shapes: list[list[int]]) -> dict[int, list[float]]:
+    """For each hidden layer's matrix (by its place among the weights) the sizes that Glorot's, LeCun's and He's rules
+    give it. The last matrix is the output's, which may well begin small."""
+    return {i: _sizes(shapes[i]) for i in [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]}
+
+
+def _sizes(shape: list[int]) -> list[float]:
+    *places, n, width = shape
+    fan_in, fan_out = max(n * math.prod(places), 1), width * math.prod(places)
+    return [math.sqrt(2 / (fan_in + fan_out)), math.sqrt(1 / fan_in), math.sqrt(2 / fan_in)]
 
 
 # -- single units -----------------------------------------------------------------------------------------------------
@@ -220,10 +244,16 @@ def rank_collapse(case: Case) -> list[Symptom]:
 # -- how far updates go -----------------------------------------------------------------------------------------------
 
 
-def matrix_ratios(case: Case) -> Series:
+def matrix_ratios(case: Case, floored: bool = False) -> Series:
     """Update ratios of the weights proper: biases begin at zero, and any update is large beside them. [n, weights]
-    What a decay of the weights does to them is taken away: it is no learning."""
+    What a decay of the weights does to them is taken away: it is no learning. floored: weights below the size that
+    Glorot's rule gives them count as of that size, for what begins or ends near zero moves far for its size."""
     ratios = case.update_ratios
+    if floored and len(case.record.shapes) == len(case.record.weights):
+        update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
+        least = np.array([min(_sizes(shape)) if len(shape) >= 2 else 0.0 for shape in case.record.shapes])
+        with np.errstate(all="ignore"):
+            ratios = Series(update.steps, update.values / np.maximum(weight.values, least))
     decay = case.figure("weight_decay")
     if decay and case.told("optimizer") in DECOUPLED and len(case.rates):
         ratios, rates = aligned(ratios, case.rates)
@@ -235,7 +265,7 @@ def matrix_ratios(case: Case) -> Series:
 @_rule
 def huge_steps(case: Case) -> list[Symptom]:
     """An update changes most weights by a fifth of their size or more."""
-    ratios = matrix_ratios(case)
+    ratios = matrix_ratios(case, floored=True)
     middle = np.array([lower_median(row) for row in ratios.values])
     known = np.isfinite(middle)
     if not known.any():

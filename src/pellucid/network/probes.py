@@ -6,26 +6,20 @@ Every statistic is a sum, so it adds over time steps, devices and hosts; means a
 With probes off nothing is inserted, and the program is the one without them.
 """
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-SAMPLE = 4096  # elements of a tensor that are looked at
+from pellucid.signals.sampling import stride
+
 FIELDS = ("count", "sum", "square", "zero", "nonfinite")
 
 
 def sample(x: jax.Array) -> jax.Array:
-    """At most `SAMPLE` elements, evenly strided; the stride shares no factor with the last axis, so that all units,
-    and not every 32nd one for ever, are seen."""
-    n = math.prod(x.shape)
-    if n <= SAMPLE:
-        return x.reshape(-1)
-    stride, last = -(-n // SAMPLE), x.shape[-1]
-    while math.gcd(stride, last) != 1:
-        stride += 1
-    return x.reshape(-1)[::stride]
+    """At most `signals.sampling.SAMPLE` elements, evenly strided."""
+    step = stride(x.shape)
+    return x.reshape(-1) if step == 1 else x.reshape(-1)[::step]
 
 
 def moments(x: jax.Array) -> jax.Array:

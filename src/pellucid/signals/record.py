@@ -54,7 +54,7 @@ def number(value: Any) -> float | str:
 
 
 def numbers(values: Any) -> list[float | str]:
-    return [number(v) for v in np.asarray(values, np.float64).reshape(-1)]
+    return [number(v) for v in np.asarray(values, np.float64).reshape(-1).tolist()]
 
 
 def spread(sums: np.ndarray) -> dict[str, list[float | str]]:

@@ -23,6 +23,7 @@ from pellucid.network.rows import pad_rows
 from pellucid.network.trace import carried_over, operations, trace
 from pellucid.signals.record import numbers as round_all
 from pellucid.signals.record import spread
+from pellucid.signals.sampling import is_measured
 from pellucid.train.augment import Augmentation
 from pellucid.train.evaluate import Evaluator, Scores
 from pellucid.train.feed import Feed
@@ -368,11 +369,6 @@ def cadence(program: Program, operations: int) -> tuple[int, int]:
     seconds = 50e-6 + 3 * operations * program.batch / 60e9
     every = 100 if seconds < 2e-3 else 50
     return every, int(min(max(CHUNK_SECONDS / seconds, 1), MOST_STEPS))
-
-
-def is_measured(step: int, every: int) -> bool:
-    """Steps 0, 1, 2, 4, 8, ... (most happens early) and then every so many."""
-    return step % every == 0 or (step < every and step & (step - 1) == 0)
 
 
 def plan(first: int, last: int, every: int) -> list[tuple[int, int]]:

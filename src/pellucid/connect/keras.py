@@ -1,0 +1,196 @@
+"""The doctor for Keras 3, as a callback.
+
+    model.fit(x, y, callbacks=[pc.connect.keras.Watch(probe=(x[:256], y[:256]))])
+
+Keras hides its gradients, so the forward and backward passes are computed once more, on a few examples that are given
+(`probe`), at the updates 0, 1, 2, 4, 8, ... and then every 100th: by `jax.grad` or by PyTorch's autograd, whichever is
+Keras's backend (`keras_probes`). What an update did to the weights is the difference that it made. On other backends
+layers are not seen.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.connect.keras_probes import NAMES, keras, passes, picked, weight_names
+from pellucid.connect.watcher import Watcher
+from pellucid.errors import SettingError
+from pellucid.signals.record import number, numbers, spread
+from pellucid.signals.sampling import rank_share
+
+ROWS = 512  # of the probe
+FEW = 64  # examples, and units, whose directions are counted
+
+
+class Watch(keras.callbacks.Callback, Watcher):
+    """Watches `model.fit`; what it finds is told when training ends, and by `findings()`.
+
+    probe: (inputs, targets) of some training examples, as `fit` takes them; at most 512 are used.   Everything else as
+    in `pc.connect.torch.watch`: out, every, quiet, silence, and what the watcher cannot see (task, classes, ...).
+    """
+
+    def __init__(
+        self, probe: tuple[Any, Any] | None = None, *, out: str | Path | None = None, every: int | None = None,
+        quiet: bool = False, silence: Iterable[str] = (), **told: Any,
+    ):  # fmt: skip
+        keras.callbacks.Callback.__init__(self)
+        Watcher.__init__(self, out=out, every=every, quiet=quiet, silence=silence, told=told)
+        if probe is not None and not (isinstance(probe, tuple | list) and len(probe) == 2):
+            raise SettingError(
+                "this is no probe", where="probe", expected="(inputs, targets) of some training examples",
+                got=type(probe).__name__, fix="probe=(x[:256], y[:256])",
+            )  # fmt: skip
+        self.probe = None if probe is None else keras.tree.map_structure(lambda a: np.asarray(a[:ROWS]), tuple(probe))
+        self.layers: dict[str, str] = {}  # path -> kind, in forward order
+        self.pending: dict[str, Any] | None = None  # an update that is measured and not yet made
+        self.chunked, self.place, self.mean = 0, -1, 0.0
+        self.compute: Callable[..., Any] | None = None
+
+    # -- what Keras calls -------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        with self._watching():
+            if self.journal.begun:  # another `fit` of the same model
+                return
+            self.names = weight_names(self.model)
+            self.compute = passes(self.model, self.probe, self.layers)
+            if self.compute is None:
+                reason = "without a probe" if self.probe is None else f"on the backend {keras.backend.backend()}"
+                self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256]), torch or jax")
+            measured = self._measure()
+            self.journal.begin(list(self.layers), list(self.names), list(self.layers.values()), self._setup())
+            self.pending = measured
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.place, self.mean = -1, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.aside:
+            return
+        with self._watching():
+            made = batch - self.place
+            before, self.updates = self.updates, self.updates + made
+            mean = float((logs or {}).get("loss", math.nan))  # over the epoch so far
+            loss = (mean * (batch + 1) - self.mean * (self.place + 1)) / made
+            self.place, self.mean = batch, mean
+            self.journal.log(self.updates, loss)
+            measured = any(self.journal.is_measured(step) for step in range(before + 1, self.updates + 1))
+            full = self.updates - self.chunked >= self.journal.every
+            if not (measured or full or self.pending):
+                return
+            self._sync()
+            if self.pending:
+                self._made(made)
+            if full:
+                self._chunk()
+            if measured:
+                self.pending = self._measure()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.aside:
+            return
+        with self._watching():
+            self._units()
+            logs = dict(logs or {})
+            validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+            train = {n: v for n, v in logs.items() if n not in ("loss", "learning_rate") and not n.startswith("val_")}
+            self.journal.epoch(self.updates, logs.get("loss"), train, validation)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        with self._watching():
+            if self.updates > self.chunked:
+                self._chunk()
+            self.journal.close()
+        with self._watching():
+            if not self.quiet:
+                print(self.summary(), file=sys.stderr)
+
+    # -- measuring --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        if self.aside:
+            return (yield)
+        with self.safely():
+            yield
+
+    def _sync(self) -> None:
+        """On JAX the weights live in the training loop meanwhile."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+
+    def _setup(self) -> dict[str, Any]:
+        optimizer = self.model.optimizer
+        name = type(optimizer).__name__.lower()
+        if name == "sgd" and getattr(optimizer, "momentum", 0):
+            name = "nesterov" if getattr(optimizer, "nesterov", False) else "momentum"
+        params = self.params or {}
+        frozen = [
+            v.path for v in self.model.non_trainable_weights if v.name in NAMES and v.name not in ("gamma", "beta")
+        ]
+        return {
+            "tool": f"keras-{keras.backend.backend()}", "optimizer": name, "learning_rate": self._rate(),
+            "steps_per_epoch": params.get("steps"), **self.told, "frozen": frozen,
+        }  # fmt: skip
+
+    def _rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _measure(self) -> dict[str, Any]:
+        """What is known of an update before it is made."""
+        before = {path: _sample(v) for path, v in self.names.items()}
+        line: dict[str, Any] = {"step": self.updates, "learning_rate": number(self._rate())}
+        slopes = [math.nan] * len(before)
+        if self.compute is not None:
+            activations, gradients, weights = self.compute()
+            line["activation"] = spread(np.array([activations[path] for path in self.layers]).reshape(-1, 5))
+            line["gradient"] = spread(np.array([gradients[path] for path in self.layers]).reshape(-1, 5))
+            slopes = [_rms(w) for w in weights]
+        return {"line": line, "before": before, "slopes": slopes}
+
+    def _made(self, count: int) -> None:
+        """The measured update was made: see what it did."""
+        assert self.pending is not None
+        line, before, slopes = (self.pending[name] for name in ("line", "before", "slopes"))
+        moved = [_rms(_sample(v) - before[path]) for path, v in self.names.items()]
+        sizes = [_rms(w) for w in before.values()]
+        line["weight"] = {"gradient": numbers(slopes), "update": numbers(moved), "rms": numbers(sizes)}
+        self.journal.step(line)
+        self.pending = None
+        if count > 1 and not any("steps_per_execution" in note for note in self.notes):
+            self.notes.append(f"steps_per_execution: what counts as one update of the weights here is that of {count}")
+
+    def _chunk(self) -> None:
+        norms = [float(np.linalg.norm(keras.ops.convert_to_numpy(v.value).ravel())) for v in self.names.values()]
+        self.journal.chunk(self.updates, norms)
+        self.chunked = self.updates
+
+    def _units(self) -> None:
+        if self.compute is None:
+            return
+        found: dict[str, list[float]] = {"dead": [], "saturated": [], "rank": []}
+        outputs = self.compute(outputs=True)
+        for path, kind in self.layers.items():
+            y = np.asarray(outputs[path][0], np.float64)
+            units = np.moveaxis(y, outputs[path][1], -1).reshape(-1, y.shape[outputs[path][1]])
+            flat = {"sigmoid": lambda y: 4 * y * (1 - y), "tanh": lambda y: 1 - y * y, "rnn": lambda y: 1 - y * y}
+            found["dead"].append(float(np.mean(np.ptp(units, axis=0) == 0)))
+            found["saturated"].append(float(np.mean(flat[kind](y) < 0.01)) if kind in flat else math.nan)
+            rows = y[:FEW].reshape(min(len(y), FEW), -1)
+            found["rank"].append(rank_share(rows[:, :: -(-rows.shape[1] // FEW)]))
+        self.journal.units({"step": self.updates, **{name: numbers(values) for name, values in found.items()}})
+
+
+def _sample(v: Any) -> np.ndarray:
+    return picked(keras.ops.convert_to_numpy(v.value)).astype(np.float64)
+
+
+def _rms(values: np.ndarray) -> float:
+    v = values.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.dot(v, v) / max(v.size, 1)))

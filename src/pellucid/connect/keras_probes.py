@@ -1,0 +1,268 @@
+"""One pass more over a Keras model, on a few examples: each layer's output and the gradient that comes back to it.
+
+For these passes each layer's `call` is wrapped, so that any model is seen into, subclassed ones too; all variables are
+read and written in a `StatelessScope`, so that running averages, seeds and metrics stay as they are.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import MissingExtra
+from pellucid.signals.sampling import moments, stride
+
+try:
+    keras: Any = import_module("keras")
+except ImportError as error:  # pragma: no cover
+    raise MissingExtra("Keras is not installed", fix='pip install "pellucid[keras]"') from error
+
+_BY_CLASS = {
+    "dense": "Dense EinsumDense",
+    "conv": "Conv1D Conv2D Conv3D DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D",
+    "conv_transpose": "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU PReLU",
+    "elu": "ELU",
+    "softmax": "Softmax",
+    "rnn": "SimpleRNN",
+    "lstm": "LSTM ConvLSTM1D ConvLSTM2D",
+    "gru": "GRU",
+    "embed": "Embedding",
+    "attention": "MultiHeadAttention GroupedQueryAttention Attention AdditiveAttention",
+    "batch_norm": "BatchNormalization",
+    "layer_norm": "LayerNormalization GroupNormalization UnitNormalization",
+    "rms_norm": "RMSNormalization",
+    "dropout": "Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianDropout AlphaDropout",
+    "flatten": "Flatten",
+    "identity": "Identity",
+    "max_pool": "MaxPooling1D MaxPooling2D MaxPooling3D",
+    "avg_pool": "AveragePooling1D AveragePooling2D AveragePooling3D",
+    "global_pool": "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D",
+    "upsample": "UpSampling1D UpSampling2D UpSampling3D",
+}
+_KINDS = {name: kind for kind, names in _BY_CLASS.items() for name in names.split()}
+_FUNCTIONS = {"relu": "relu", "relu6": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "celu": "elu", "selu": "selu",
+              "gelu": "gelu", "silu": "silu", "swish": "silu", "hard_silu": "silu", "mish": "silu",
+              "softplus": "softplus", "sigmoid": "sigmoid", "hard_sigmoid": "sigmoid", "tanh": "tanh",
+              "hard_tanh": "tanh", "softmax": "softmax", "log_softmax": "softmax"}  # fmt: skip
+NAMES = {"kernel": "w", "bias": "b", "embeddings": "w", "recurrent_kernel": "u", "gamma": "scale", "beta": "bias"}
+Tap = Callable[[str, str, Any], Any]  # (path, kind, what comes out) -> what goes on
+
+
+def passes(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any] | None:
+    """A function that computes (activations' sums, gradients' sums, weights' gradients) on the probe, or with
+    `outputs=True` all outputs and the axes of their units; None where the backend is another one.
+
+    layers: filled with the kinds of the layers, by path, in the order in which they act.
+    """
+    made = {"jax": _with_jax, "torch": _with_torch}.get(keras.backend.backend())
+    return None if made is None or probe is None else made(model, probe, layers)
+
+
+def _with_jax(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
+    import jax
+
+    from pellucid.network.probes import Probes
+
+    def meet(path: str, kind: str, y: Any) -> Any:
+        layers.setdefault(path, kind)
+        return y
+
+    jax.eval_shape(lambda values: _forward(model, probe, values, meet), [v.value for v in _variables(model)])
+    paths, trained = tuple(layers), len(model.trainable_variables)
+
+    @jax.jit
+    def slopes(trainable: list[Any], others: list[Any]) -> Any:
+        def loss(trainable: list[Any], slots: Any) -> Any:
+            probes = Probes(slots)
+            value = _forward(model, probe, [*trainable, *others], lambda path, kind, y: probes.tap(path, y))
+            return value, probes.taken
+
+        (_, taken), (weights, felt) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trainable, Probes.empty(paths))
+        return taken, felt, weights
+
+    @jax.jit
+    def all_outputs(values: list[Any]) -> Any:
+        kept: dict[str, Any] = {}
+
+        def keep(path: str, kind: str, y: Any) -> Any:
+            kept[path] = y
+            return y
+
+        _forward(model, probe, values, keep, training=False)
+        return kept
+
+    def compute(outputs: bool = False) -> Any:
+        values = [v.value for v in _variables(model)]
+        if outputs:
+            return {path: (np.asarray(y), _axis(model, path, y.ndim)) for path, y in all_outputs(values).items()}
+        taken, felt, weights = slopes(values[:trained], values[trained:])
+        host = [{path: np.asarray(v, np.float64) for path, v in found.items()} for found in (taken, felt)]
+        return host[0], host[1], [picked(np.asarray(w)) for w in weights]
+
+    return compute
+
+
+def _with_torch(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
+    import torch
+
+    trained = len(model.trainable_variables)
+
+    def compute(outputs: bool = False) -> Any:
+        # Keras draws dropout from PyTorch's own random numbers: the training gets them as they were
+        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
+            return passed(outputs)
+
+    def passed(outputs: bool) -> Any:
+        felt: dict[str, list[np.ndarray]] = {}
+        met: dict[str, list[np.ndarray]] = {}
+
+        def host(y: Any) -> np.ndarray:
+            return y.detach().float().cpu().numpy()
+
+        def keep(path: str, kind: str, y: Any) -> Any:
+            layers.setdefault(path, kind)
+            met.setdefault(path, []).append(host(y) if outputs else picked(host(y)))
+            if not outputs and y.requires_grad:
+                y.register_hook(lambda g: felt.setdefault(path, []).append(picked(host(g))))
+            return y
+
+        values = [v.value.detach() for v in _variables(model)]
+        if outputs:
+            with torch.no_grad():
+                _forward(model, probe, values, keep, training=False)
+            return {path: (ys[-1], _axis(model, path, ys[-1].ndim)) for path, ys in met.items()}
+        weights = [v.requires_grad_() for v in values[:trained]]
+        with torch.enable_grad():
+            loss = _forward(model, probe, [*weights, *values[trained:]], keep)
+            slopes = torch.autograd.grad(loss, weights, allow_unused=True)
+        unknown = np.full(5, math.nan)
+        activations = {path: moments(met[path]) if path in met else unknown for path in layers}
+        gradients = {path: moments(felt[path]) if path in felt else unknown for path in layers}
+        found = zip(slopes, weights, strict=True)
+        return activations, gradients, [picked(host(torch.zeros_like(w) if g is None else g)) for g, w in found]
+
+    return compute
+
+
+@contextmanager
+def _tapped(model: Any, tap: Tap) -> Iterator[None]:
+    """Each layer's output goes through `tap`, and so does what comes before an activation that a layer applies."""
+    changed: list[tuple[Any, str, Any]] = []  # (layer, attribute, what it was, if it was the layer's own)
+
+    def put(layer: Any, name: str, value: Any) -> None:
+        changed.append((layer, name, layer.__dict__.get(name)))
+        layer.__dict__[name] = value
+
+    try:
+        for path, layer, kind in _leaves(model):
+            activation = _own_activation(layer, kind)
+            if activation is not None:
+                put(layer, "activation", _around(path, kind, activation, tap))
+            else:
+                put(layer, "call", _after(path, kind, layer.call, tap))
+        yield
+    finally:
+        for layer, name, value in reversed(changed):
+            if value is None:
+                del layer.__dict__[name]
+            else:
+                layer.__dict__[name] = value
+
+
+def _after(path: str, kind: str, call: Callable, tap: Tap) -> Callable:
+    def tapped(*args: Any, **kwargs: Any) -> Any:
+        y = call(*args, **kwargs)
+        if isinstance(y, tuple | list):
+            return type(y)((tap(path, kind, y[0]), *y[1:])) if y and _is_float(y[0]) else y
+        return tap(path, kind, y) if _is_float(y) else y
+
+    return tapped
+
+
+def _around(path: str, kind: str, activation: Callable, tap: Tap) -> Callable:
+    name = _FUNCTIONS.get(getattr(activation, "__name__", ""), "")
+
+    def tapped(x: Any) -> Any:
+        return tap(f"{path}/{name or 'activation'}", name, activation(tap(path, kind, x)))
+
+    return tapped
+
+
+def _leaves(model: Any) -> list[tuple[str, Any, str]]:
+    """(path, layer, kind) of every layer that is made of no others, or is of a known kind."""
+    found: list[tuple[str, Any, str]] = []
+    inside: set[int] = set()
+    for layer in model._flatten_layers(include_self=False):
+        if id(layer) in inside or isinstance(layer, keras.layers.InputLayer):
+            continue
+        kind = _KINDS.get(type(layer).__name__, "")
+        if isinstance(layer, keras.layers.Activation):
+            kind = _FUNCTIONS.get(getattr(layer.activation, "__name__", ""), "")
+        parts = list(layer._flatten_layers(include_self=False))
+        if kind:
+            inside |= {id(part) for part in parts}
+        elif parts or isinstance(layer, keras.layers.Wrapper):
+            continue
+        found.append((_path(model, layer.path or layer.name), layer, kind))
+    return found
+
+
+def _own_activation(layer: Any, kind: str) -> Callable | None:
+    activation = layer.__dict__.get("activation")
+    if kind not in ("dense", "conv", "conv_transpose") or not callable(activation):
+        return None
+    return None if activation is keras.activations.linear or isinstance(activation, keras.layers.Layer) else activation
+
+
+def weight_names(model: Any) -> dict[str, Any]:
+    """The trained variables, by paths in Pellucid's words: `hidden/w` for `hidden/kernel`."""
+    owners = {id(v): path for path, layer, _ in _leaves(model) for v in layer.trainable_variables}
+    found = {}
+    for v in model.trainable_variables:
+        own = NAMES.get(v.name, v.name)
+        path = f"{owners[id(v)]}/{own}" if id(v) in owners else _path(model, v.path)
+        found[path if path not in found else _path(model, v.path)] = v
+    return found
+
+
+def _variables(model: Any) -> list[Any]:
+    """The trained ones first, then all others that a pass may read or write."""
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
+
+
+def _path(model: Any, path: str) -> str:
+    return path.removeprefix(f"{model.name}/")
+
+
+def _axis(model: Any, path: str, axes: int) -> int:
+    """The axis of a layer's units: the last, but for images with channels first."""
+    layer = next((layer for own, layer, _ in _leaves(model) if path == own or path.startswith(f"{own}/")), None)
+    return 1 if getattr(layer, "data_format", None) == "channels_first" and axes > 2 else axes - 1
+
+
+def _is_float(y: Any) -> bool:
+    return hasattr(y, "dtype") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype))
+
+
+def _forward(model: Any, probe: Any, values: list[Any], tap: Tap, training: bool = True) -> Any:
+    """The loss on the probe with these values of the model's variables, which stay as they are."""
+    x, y = probe
+    mapping = list(zip(_variables(model), values, strict=True))
+    told = {"training": training} if model._call_has_training_arg else {}
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True), _tapped(model, tap):
+        x = keras.tree.map_structure(keras.ops.convert_to_tensor, x)
+        outputs = model(x, **told)
+        if not training:
+            return outputs
+        y = keras.tree.map_structure(keras.ops.convert_to_tensor, y)
+        return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None, training=True)
+
+
+def picked(a: np.ndarray) -> np.ndarray:
+    """A copy of at most `SAMPLE` elements."""
+    return np.array(a.reshape(-1)[:: stride(a.shape)] if a.ndim else a.reshape(1), copy=True)
