@@ -96,7 +96,7 @@ def repair(session: Session, run: Run, tell: Callable[[str], None] = lambda said
         steps = updates if long else min(updates, max(updates // SHARE, LEAST_STEPS))
         trials = try_remedies(branches, [r for _, r in pairs], steps, tell=tell)
         choice = best([(f, t.remedy) for t in trials for f, r in pairs if r.line() == t.remedy.line()], trials)
-        line: dict[str, Any] = {"trials": [dataclasses.asdict(t) for t in trials], "kept": False}
+        line: dict[str, Any] = {"trials": [t.to_json() for t in trials], "kept": False}
         rounds.append(line)
         if choice is None:
             continue

@@ -89,7 +89,9 @@ def of_recipe(path: Path, silence: list[str], device: str | None, trust: bool, q
         from pellucid.views.console import note
 
         note(f"a trial of {steps:,} of {updates:,} updates, in memory")
-    record, result = _trial(recipes.override(recipe, {"steps": steps, "baselines": False}), path.parent)
+    record, result = _trial(
+        recipes.override(recipe, {"steps": steps, "baselines": False, "doctor": "off"}), path.parent
+    )
     return [f for f in diagnose(record, result, before, silence) if f.problem not in UNTOLD or steps >= updates]
 
 
@@ -109,7 +111,9 @@ def _preflight(recipe: Any, folder: Path) -> tuple[list[Any], int]:
 
     look = Look()
     with contextlib.suppress(Ready):
-        run_recipe(recipes.override(recipe, {"baselines": False}), out=None, folder=folder, callbacks=(look,))
+        run_recipe(
+            recipes.override(recipe, {"baselines": False, "doctor": "off"}), out=None, folder=folder, callbacks=(look,)
+        )
     s = look.session
     return preflight(s.network, s.prepared, s.settings, s.dataset, thorough=True), s.settings.updates
 

@@ -120,6 +120,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "oscillation",
         "frozen_layer",
         "rank_collapse",
+        "random_labels",
         "stopped_too_early",
     ),
     "learning_rate_too_high": (

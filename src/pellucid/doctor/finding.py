@@ -47,6 +47,10 @@ class Trial:
     treated: tuple[float, ...]
     helps: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and dicts."""
+        return {**dataclasses.asdict(self), "without": list(self.without), "treated": list(self.treated)}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -83,7 +87,7 @@ class Finding:
             "step": self.step, "summary": self.summary, "evidence": self.evidence, "symptoms": list(self.symptoms),
             "confidence": self.confidence, "why": about.why, "question": about.question,
             "remedies": [{"settings": r.settings, "line": r.line(), "text": r.text} for r in self.remedies],
-            "tried": [dataclasses.asdict(t) for t in self.tried], "source": about.source,
+            "tried": [t.to_json() for t in self.tried], "source": about.source,
         }  # fmt: skip
 
     @classmethod

@@ -164,7 +164,7 @@ def batchnorm_gap(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
 
 @cause
 def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    asked = case.told("frozen") or []
+    asked = case.names("frozen")
     if asked and state.finished and (state.stuck or state.beaten is not None):
         said = f"{', '.join(asked)} was frozen, and kept its initial weights; {state_said(state)}"
         return [

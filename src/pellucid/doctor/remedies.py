@@ -39,14 +39,14 @@ def network(case: Case, text: str, **changes: Any) -> list[Remedy]:
 
 def activation(case: Case, name: str, text: str) -> list[Remedy]:
     """Another activation, where the architecture has a choice of them."""
-    return [Remedy({"activation": name} if "activation" in (case.told("settings") or ()) else {}, text)]
+    return [Remedy({"activation": name} if "activation" in case.names("settings") else {}, text)]
 
 
 def initial(case: Case, text: str) -> list[Remedy]:
     """Initial weights that suit the activation."""
     bends = [kind for kind in case.kinds if kind in BENDS]
     name = "glorot_uniform" if bends and bends[0] in ("sigmoid", "tanh", "softmax") else "he_normal"
-    return [Remedy({"initial": name} if "initial" in (case.told("settings") or ()) else {}, text)]
+    return [Remedy({"initial": name} if "initial" in case.names("settings") else {}, text)]
 
 
 def option(case: Case, text: str, **settings: Any) -> list[Remedy]:
