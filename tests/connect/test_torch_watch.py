@@ -599,16 +599,14 @@ def test_the_closing_words(capsys):
 
 
 def test_findings_are_told_and_silenced(monkeypatch, capsys):
-    import types
-
+    from pellucid.connect import watcher
     from pellucid.doctor.finding import Finding, Remedy
 
     def conclude(record, silence=()):
         found = Finding("dead_units", "warning", "4 of 16 units are dead", "1", 8, remedies=(Remedy({"lr": 0.01}),))
         return [] if "dead_units" in silence else [found]
 
-    module = types.SimpleNamespace(diagnose=conclude)
-    monkeypatch.setitem(sys.modules, "pellucid.doctor.diagnose", module)
+    monkeypatch.setattr(watcher, "conclude", conclude)
     w = watched(mlp())
     assert [f.problem for f in w.findings()] == ["dead_units"]
     err = capsys.readouterr().err
@@ -661,6 +659,36 @@ def test_the_page_shows_a_gradient_that_vanishes():
     assert (gradients[:, 0] < 1e-6 * gradients[:, -1]).all()  # the first layer hears nothing
     assert all(line["validation"]["loss"] > 0.6 for line in record.epochs)  # of two classes: ln 2 is 0.693
     assert len(record.epochs) == 10
+    assert [f.problem for f in names["findings"]] == ["vanishing_gradients"]
+
+
+class Well(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(20, 32), nn.Linear(32, 32), nn.Linear(32, 2)
+
+    def forward(self, x):
+        return self.out(F.relu(self.second(F.relu(self.first(x)))))
+
+
+def test_a_network_that_learns_well_is_let_alone(capsys):
+    torch.manual_seed(0)
+    x = torch.randn(2000, 20)
+    y = (x[:, 0] + x[:, 1] > 0).long()
+    model = Well()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with watch(model, optimizer, classes=2, loss="cross_entropy", task="classification") as w:
+        for _ in range(6):
+            for rows in torch.randperm(1600).split(32):
+                loss = F.cross_entropy(model(x[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                w.log(loss=loss)
+            with torch.no_grad():
+                w.log(validation_loss=F.cross_entropy(model(x[1600:]), y[1600:]))
+    assert [f.problem for f in w.findings() if f.alarm] == []
+    assert capsys.readouterr().err.startswith("pellucid: 5 layers and 6 weights watched over 300 updates; ")
 
 
 def test_no_jax_is_loaded():

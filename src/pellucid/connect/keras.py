@@ -63,7 +63,8 @@ class Watch(keras.callbacks.Callback, Watcher):
                 reason = "without a probe" if self.probe is None else f"on the backend {keras.backend.backend()}"
                 self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256]), torch or jax")
             measured = self._measure()
-            self.journal.begin(list(self.layers), list(self.names), list(self.layers.values()), self._setup())
+            shapes = [tuple(v.shape) for v in self.names.values()]
+            self.journal.begin(list(self.layers), list(self.names), list(self.layers.values()), self._setup(), shapes)
             self.pending = measured
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -159,6 +160,10 @@ class Watch(keras.callbacks.Callback, Watcher):
         line, before, slopes = (self.pending[name] for name in ("line", "before", "slopes"))
         moved = [_rms(_sample(v) - before[path]) for path, v in self.names.items()]
         sizes = [_rms(w) for w in before.values()]
+        if float(line["learning_rate"]) > 0:  # what is moved by less than float32 can tell: the most that it can be
+            least = np.finfo(np.float32).eps / 2
+            rows = zip(moved, sizes, slopes, strict=True)
+            moved = [least * size if far == 0 and slope > 0 else far for far, size, slope in rows]
         line["weight"] = {"gradient": numbers(slopes), "update": numbers(moved), "rms": numbers(sizes)}
         self.journal.step(line)
         self.pending = None

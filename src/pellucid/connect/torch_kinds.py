@@ -151,6 +151,20 @@ def _translated(kind: str, name: str) -> str:
     return names.get(name, name)
 
 
+def shape_of(path: str, weight: nn.Parameter, kind: str) -> tuple[int, ...]:
+    """A weight's shape in Pellucid's layout, in which inputs come before outputs.
+
+    >>> shape_of("0/w", nn.Linear(2, 3).weight, "dense"), shape_of("0/w", nn.Conv2d(4, 6, 3).weight, "conv")
+    ((2, 3), (3, 3, 4, 6))
+    """
+    shape, name = tuple(weight.shape), path.rpartition("/")[2]
+    if kind in ("dense", "rnn", "lstm", "gru", "attention") and len(shape) == 2:
+        return shape[::-1]
+    if kind == "conv" and name == "w":
+        return (*shape[2:], shape[1], shape[0])
+    return (*shape[2:], *shape[:2]) if kind == "conv_transpose" and name == "w" else shape
+
+
 def channels_first(kind: str, before: bool) -> bool:
     """Whether an output of this kind has its units on its second axis, not on its last; activations and other layers
     that do not care have them where the layer `before` them had."""

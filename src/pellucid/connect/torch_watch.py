@@ -31,7 +31,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pellucid.connect.torch_around import capturing, losses, rank, scaler_above, transformed, unwrapped
-from pellucid.connect.torch_kinds import weight_names
+from pellucid.connect.torch_kinds import shape_of, weight_names
 from pellucid.connect.torch_probes import ROWS, Inert, Probes, local, read, sample
 from pellucid.connect.watcher import Watcher, warn
 from pellucid.errors import SettingError
@@ -276,7 +276,7 @@ class Watch(Watcher, AbstractContextManager):
             **({"learning_rates": numbers(rates)} if len(set(rates)) > 1 else {}),
             "activation": activation, "gradient": gradient,
             "weight": {
-                "gradient": numbers(gradients), "update": numbers(self._moved(before, after)),
+                "gradient": numbers(gradients), "update": numbers(self._moved(before, after, gradients)),
                 "rms": numbers([_rms(b) for b in before]),
             },
         }  # fmt: skip
@@ -285,15 +285,19 @@ class Watch(Watcher, AbstractContextManager):
             self._units()
         return True
 
-    def _moved(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
+    def _moved(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], slopes: list[float]) -> list[float]:
         """How far each weight went. One that the optimizer does not hold is compared with when it was last seen, for
-        another optimizer may move it."""
+        another optimizer may move it. Of one that was moved by less than float32 can tell, the most that it can be."""
+        rates = max(self.pending["rates"], default=0.0)
         held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         moved = []
-        for (name, p), b, a in zip(self.names.items(), before, after, strict=True):
+        for (name, p), b, a, slope in zip(self.names.items(), before, after, slopes, strict=True):
             if id(p) not in held and p.requires_grad:
                 b, self.old[name] = self.old.get(name, b), a
-            moved.append(_rms(a.astype(np.float64) - b))
+            far = _rms(a.astype(np.float64) - b)
+            if far == 0 and id(p) in held and slope > 0 and rates > 0 and p.dtype.itemsize >= 4:
+                far = torch.finfo(p.dtype).eps / 2 * _rms(b)
+            moved.append(far)
         return moved
 
     def _begin(self) -> None:
@@ -311,7 +315,9 @@ class Watch(Watcher, AbstractContextManager):
             "frozen": [path for path, p in self.names.items() if not p.requires_grad],
         }  # fmt: skip
         seen = self.probes.layers
-        self.journal.begin([s.path for s in seen], list(self.names), [s.kind for s in seen], setup)
+        kinds = {path: kind for path, _, kind in self.probes.leaves}
+        shapes = [shape_of(path, p, kinds.get(path.rpartition("/")[0], "")) for path, p in self.names.items()]
+        self.journal.begin([s.path for s in seen], list(self.names), [s.kind for s in seen], setup, shapes)
         held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         left = [path for path, p in self.names.items() if p.requires_grad and id(p) not in held]
         if left:

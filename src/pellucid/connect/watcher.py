@@ -4,15 +4,14 @@ the record, what is concluded from it, and the promise that training never suffe
 No JAX and no PyTorch here. A fault of a watcher's own is caught, told once, and the watcher steps aside.
 """
 
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pellucid.doctor.diagnose import diagnose as conclude
 from pellucid.doctor.finding import Finding
 from pellucid.doctor.problems import PROBLEMS
 from pellucid.errors import PellucidWarning, SettingError, nearest
@@ -43,10 +42,6 @@ def diagnose(record: Any, silence: Iterable[str] = ()) -> list[Finding]:
             "this cannot be diagnosed", expected="a Record, or the path of a run or of its record.jsonl",
             got=type(record).__name__, fix="of an optax state, take pc.watched(state) first",
         )  # fmt: skip
-    try:
-        conclude = import_module("pellucid.doctor.diagnose").diagnose
-    except ModuleNotFoundError:  # until it is written
-        return []
     return conclude(record, silence=silence)
 
 
@@ -63,8 +58,6 @@ class Watcher:
             raise SettingError("a watcher cannot be told this", where=name, fix=nearest(name, TOLD))
         self.silence, self.quiet = _known(silence), quiet
         self.told = {"loss": None, **told}
-        if self.told["loss"] == "cross_entropy" and self.told.get("classes", 0) > 1:
-            self.told.setdefault("trivial_loss", math.log(self.told["classes"]))
         self.journal = Journal(every or EVERY, _file(out), **({"read": read} if read else {}))
         self.updates = 0
         self.notes: list[str] = []  # what could not be watched, and why

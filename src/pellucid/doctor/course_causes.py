@@ -165,7 +165,7 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
     few = bool(short) and short[0].numbers["ratio"] > LOW and state.stuck and not state.hopeless
-    much_left = state.last > 0.3 * max(state.trivial, 0) and not state.blown
+    much_left = state.trivial > 0 and state.last > 0.3 * state.trivial and not state.blown
     few = few or (case.last_step <= FEW and state.finished and much_left)
     yardstick = state.trivial if state.trivial > 0 else state.start
     much = not yardstick > 0 or state.best > 0.1 * yardstick

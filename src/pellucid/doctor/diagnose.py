@@ -118,10 +118,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "learning_rate_too_high",
         "ignores_input",
         "oscillation",
+        "frozen_layer",
         "rank_collapse",
         "random_labels",
         "stopped_too_early",
-        "frozen_layer",
     ),
     "learning_rate_too_high": (
         "nonfinite_loss",

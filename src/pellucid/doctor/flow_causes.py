@@ -14,7 +14,7 @@ def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
     if not decay:
         return []
     n = decay[0].numbers
-    harm = (state.stuck and not state.hopeless) or state.beaten is not None
+    harm = state.stuck or state.beaten is not None
     bends = [k for k in case.kinds if k in ("sigmoid", "tanh", "softplus")]
     return [
         Finding(
@@ -35,7 +35,7 @@ def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
 @cause
 def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     growth, burst = of(found, "gradient_growth"), of(found, "gradient_burst")
-    harm = state.nonfinite is not None or state.blown or (state.stuck and not state.hopeless)
+    harm = state.nonfinite is not None or state.blown or state.stuck
     if not growth and not (burst and harm):
         return []
     if growth:
@@ -70,7 +70,7 @@ def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
         return []
     worst = max(dead, key=lambda s: s.numbers["share"])
     whole = worst.numbers["share"] >= 1
-    harm = (state.stuck and not state.hopeless) or (state.beaten is not None and worst.numbers["share"] > 0.8)
+    harm = state.stuck or (state.beaten is not None and worst.numbers["share"] > 0.8)
     return [
         Finding(
             "dead_units", severity(harm),
@@ -93,7 +93,7 @@ def saturated_units(case: Case, state: Progress, found: list[Symptom]) -> list[F
     if not flat:
         return []
     worst = max(flat, key=lambda s: s.numbers["share"])
-    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.blown
+    harm = state.stuck or state.beaten is not None or state.blown
     return [
         Finding(
             "saturated_units", severity(harm),
@@ -119,7 +119,7 @@ def forgetting(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
     cure = "an LSTM or GRU, whose gates let the gradient pass" if kind == "rnn" else "a larger forget bias"
     return [
         Finding(
-            "forgetting", severity((state.stuck and not state.hopeless) or state.beaten is not None),
+            "forgetting", severity(state.stuck or state.beaten is not None),
             f"the gradient that reaches the first steps through {fading[0].layer} is {fading[0].numbers['ratio']:.1g} "
             f"of that at the last ones; {state_said(state)}",
             layer=fading[0].layer, step=0, evidence=numbers_of(fading), symptoms=("fading_memory",), confidence=0.8,
@@ -135,7 +135,7 @@ def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
         return []
     return [
         Finding(
-            "rank_collapse", severity(state.stuck and not state.hopeless),
+            "rank_collapse", severity(state.stuck),
             f"{same[0].layer} gives the same for every example since step {same[0].step:,}; {state_said(state)}",
             layer=same[0].layer, step=same[0].step, symptoms=("constant_layer",), confidence=0.7,
             remedies=(*remedies.network(case, "normalise between the layers", norm="batch"),),
@@ -165,7 +165,7 @@ def batchnorm_gap(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
 @cause
 def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     asked = case.names("frozen")
-    if asked and state.finished and ((state.stuck and not state.hopeless) or state.beaten is not None):
+    if asked and state.finished and (state.stuck or state.beaten is not None):
         said = f"{', '.join(asked)} was frozen, and kept its initial weights; {state_said(state)}"
         return [
             Finding(

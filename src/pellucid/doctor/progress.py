@@ -58,8 +58,7 @@ class Progress:
     @property
     def harmed(self) -> bool:
         """Whether learning itself fails: what the causes within training have to answer for."""
-        failing = self.stuck and not self.hopeless
-        return self.nonfinite is not None or self.blown or failing or self.beaten is not None
+        return self.nonfinite is not None or self.blown or self.stuck or self.beaten is not None
 
     @property
     def learned(self) -> float:
@@ -84,7 +83,7 @@ def progress(case: Case) -> Progress:
         place = int(np.argmin(finite.values))
         v_best, v_last, at = float(finite.values[place]), float(finite.values[-1]), int(finite.steps[place])
     yardstick = trivial if trivial > 0 else start
-    v_trivial = case.figure("trivial_validation") or trivial
+    v_trivial = float(case.told("trivial_validation") or trivial)
     fair = finished or done >= FAIR_SHARE
     nonfinite = _nonfinite(case)
     hopeless = _hopeless(case)
@@ -103,19 +102,8 @@ def progress(case: Case) -> Progress:
             and best < LEARNED * trivial
             and v_best > STUCK * v_trivial
         ),
-        lost=_lost(finite, v_trivial),
+        lost=(v_last - v_best) / (v_trivial - v_best) if v_trivial > v_best else math.inf,
     )  # fmt: skip
-
-
-def _lost(validation: Series, trivial: float) -> float:
-    """The share of what validation had gained over the constant answer that it lost again; over its own first loss,
-    where that is not known."""
-    if not len(validation):
-        return 0.0
-    first, best, last = validation.values[0], float(np.min(validation.values)), float(validation.values[-1])
-    if not trivial > 0:
-        return (last - best) / max(float(first) - best, 1e-12)
-    return (last - best) / (trivial - best) if trivial > best else 0.0
 
 
 def _start(case: Case) -> float:

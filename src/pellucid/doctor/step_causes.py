@@ -9,8 +9,8 @@ from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbers_of
 
-CALM = 0.03  # an update beside the weight it moves: with less, no step was too large
-LOW = 1e-3  # less is a small step
+LOW = 1e-3  # an update beside the weight: less is a small step
+CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
 
@@ -165,7 +165,7 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     if of(found, "constant_layer") or any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
         return []  # then nothing can move, at any rate
     n = short[0].numbers
-    harm = (state.stuck and not state.hopeless) or state.beaten is not None or state.unfinished or state.unlearned
+    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned
     usual = n["ratio"] > LOW  # then it is the number of updates that is small
     if usual:
         return []

@@ -1,7 +1,7 @@
 """A record that is written from outside: what a watcher of somebody else's training loop hears, in the right lines.
 
     journal = Journal(every=100)
-    journal.begin(layers, weights, kinds, setup)
+    journal.begin(layers, weights, kinds, setup, shapes)
     journal.step({"step": 0, "activation": ..., ...})       # what was measured in a step
     journal.log(updates=1, loss=0.7)                         # what the loop tells, as often as it likes
     journal.chunk(100, norms)                                # every so many steps
@@ -55,8 +55,16 @@ class Journal:
     def is_measured(self, step: int) -> bool:
         return is_measured(step, self.every)
 
-    def begin(self, layers: list[str], weights: list[str], kinds: list[str], setup: Mapping[str, Any]) -> None:
-        header = {"layers": layers, "weights": weights, "kinds": kinds, "setup": dict(setup)}
+    def begin(
+        self, layers: list[str], weights: list[str], kinds: list[str], setup: Mapping[str, Any],
+        shapes: Sequence[Sequence[int]] = (),
+    ) -> None:  # fmt: skip
+        """The head of the record. shapes: of the weights, in Pellucid's layouts."""
+        told = {key: value for key, value in setup.items() if value is not None}
+        if told.get("loss") == "cross_entropy" and told.get("classes", 0) > 1:
+            told.setdefault("trivial_loss", math.log(told["classes"]))  # of equally many of each
+        header = {"layers": layers, "weights": weights, "kinds": kinds, "shapes": [[*map(int, s)] for s in shapes]}
+        header["setup"] = told
         self._record.add({"kind": "header", **header})
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)

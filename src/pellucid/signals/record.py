@@ -123,8 +123,7 @@ class Record:
         kind = line.get("kind")
         if kind == "header":
             self.layers, self.weights, self.kinds = (_texts(line.get(key)) for key in ("layers", "weights", "kinds"))
-            shapes = line.get("shapes")
-            self.shapes = [s for s in shapes if isinstance(s, list)] if isinstance(shapes, list) else []
+            self.shapes = _shapes(line.get("shapes"))
             self.setup = dict(line["setup"]) if isinstance(line.get("setup"), dict) else {}
         elif kind in ("step", "chunk", "units", "epoch"):
             getattr(self, kind if kind == "units" else f"{kind}s").append(line)
@@ -133,6 +132,14 @@ class Record:
         """(steps [n], values [n, layers or weights]) of one statistic, e.g. `series("gradient", "rms")`."""
         steps = np.array([line["step"] for line in self.steps], np.int64)
         return steps, np.array([_floats(line[group][name]) for line in self.steps], np.float64)
+
+
+def _shapes(values: Any) -> list[list[int]]:
+    """Shapes of weights; [] where they are damaged, for half of them would be laid beside the wrong weights."""
+    if not isinstance(values, list):
+        return []
+    good = all(isinstance(v, list) and all(isinstance(n, int) and n > 0 for n in v) for v in values)
+    return values if good else []
 
 
 def _texts(values: Any) -> list[str]:

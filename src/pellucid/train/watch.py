@@ -39,13 +39,13 @@ TOLD = ("task", "loss", "optimizer", "learning_rate", "batch", "rows", "updates"
 class WatchState(NamedTuple):
     """step: updates made.   steps: [rows], the update of each row, -1 where there is none.   rows: [rows, weights, 7]:
     five sums of the gradient, then the mean squares of update and weight.   kept: samples of the weights before the
-    last measured update.   places: a tree like the weights', of their numbers.   inner: the optimizer's own state."""
+    last measured update.   shapes: a tree like the weights', of their shapes.   inner: the optimizer's own state."""
 
     step: jax.Array
     steps: jax.Array
     rows: jax.Array
     kept: list[jax.Array]
-    places: Any
+    shapes: Any
     inner: Any
 
 
@@ -77,8 +77,8 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
         leaves, tree = jax.tree.flatten(params)
         return WatchState(
             jnp.zeros((), jnp.int32), jnp.full(ROWS, -1, jnp.int32), jnp.zeros((ROWS, len(leaves), 7), jnp.float32),
-            [jnp.zeros_like(_sample(a)) for a in leaves], tree.unflatten([jnp.int32(i) for i in range(len(leaves))]),
-            inner.init(params),
+            [jnp.zeros_like(_sample(a)) for a in leaves],
+            tree.unflatten([jnp.array(jnp.shape(a), jnp.int32) for a in leaves]), inner.init(params),
         )  # fmt: skip
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
@@ -104,7 +104,7 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
             rows = jax.lax.fori_loop(0, (before < ROWS).astype(jnp.int32), moved, rows)
             rows, steps, kept = jax.lax.fori_loop(0, (place < ROWS).astype(jnp.int32), measured, (rows, steps, kept))
         updates, after = inner.update(updates, state.inner, params, **extra)
-        return updates, WatchState(state.step + 1, steps, rows, kept, state.places, after)
+        return updates, WatchState(state.step + 1, steps, rows, kept, state.shapes, after)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -139,14 +139,12 @@ def watched(
     for name in set(told) - set(TOLD):
         raise SettingError("a record cannot be told this", where=name, fix=nearest(name, TOLD))
     state = _found(opt_state)
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/") or "value"
-        for path, _ in jax.tree_util.tree_flatten_with_path(state.places)[0]
-    ]
+    leaves = jax.tree_util.tree_flatten_with_path(state.shapes)[0]
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") or "value" for path, _ in leaves]
     rate = _rate(state.inner)
     setup = {"tool": "optax", "loss": None, **({} if rate is None else {"learning_rate": rate}), **told}
     journal = Journal(CHUNK)
-    journal.begin([], paths, [], setup)
+    journal.begin([], paths, [], setup, [np.asarray(shape).tolist() for _, shape in leaves])
     steps, rows, made = np.asarray(state.steps), np.asarray(state.rows, np.float64), int(state.step)
     for place in sorted(np.flatnonzero(steps >= 0), key=lambda place: int(steps[place])):
         journal.step(_line(int(steps[place]), rows[place], rate))
