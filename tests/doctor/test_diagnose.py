@@ -46,8 +46,8 @@ def test_vanishing_gradients():
 
 def test_vanishing_gradients_of_a_network_that_learns_well_are_a_note():
     assert alarms(record(**DEEP)) == [] and notes(record(**DEEP)) == ["vanishing_gradients"]
-    simple_models_learn_nothing = scores(0.5, 0.51)
-    assert alarms(record(**DEEP, **STUCK), simple_models_learn_nothing) == ["vanishing_gradients"]  # none tells for it
+    nothing_there = scores(0.5, 0.51)  # no simple model learns anything from these data: the network still cannot
+    assert "vanishing_gradients" in alarms(record(**DEEP, **STUCK), nothing_there)
 
 
 def test_exploding_gradients():

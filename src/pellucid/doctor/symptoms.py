@@ -21,6 +21,7 @@ DEAD = 0.5  # of a layer's units
 SATURATED = 0.5
 HUGE_STEP = 0.2  # an update beside the weight it moves; about 0.001 is usual (Bottou; Karpathy)
 DECOUPLED = ("adamw", "lion", "muon")  # their decay is a part of the update by itself
+NORMS = ("batch_norm", "layer_norm", "rms_norm")
 UNSUITED = 3.0
 TRAVEL = 0.5  # the sum of all updates beside the weight: with less, features stay what they were by chance
 COLLAPSED = 1e-3
@@ -138,6 +139,8 @@ def unsuited_weights(case: Case) -> list[Symptom]:
     """The weights of a hidden layer began three times larger or smaller than any common rule makes them."""
     first, shapes = case.signal("weight", "rms"), case.record.shapes
     if not len(first) or first.steps[0] > 0 or len(shapes) != len(case.record.weights):
+        return []
+    if case.layers(*NORMS, "attention"):  # what is normalised may begin at any size; transformers begin small
         return []
     out = []
     for i, suited in _suited(shapes).items():
