@@ -83,7 +83,7 @@ def progress(case: Case) -> Progress:
         place = int(np.argmin(finite.values))
         v_best, v_last, at = float(finite.values[place]), float(finite.values[-1]), int(finite.steps[place])
     yardstick = trivial if trivial > 0 else start
-    v_trivial = case.figure("trivial_validation") or trivial
+    v_trivial = float(case.told("trivial_validation") or trivial)
     fair = finished or done >= FAIR_SHARE
     nonfinite = _nonfinite(case)
     hopeless = _hopeless(case)
@@ -108,13 +108,13 @@ def progress(case: Case) -> Progress:
 
 def _lost(validation: Series, trivial: float) -> float:
     """The share of what validation had gained over the constant answer that it lost again; over its own first loss,
-    where that is not known."""
+    where that is not known; all of it where there was nothing to lose."""
     if not len(validation):
         return 0.0
     first, best, last = validation.values[0], float(np.min(validation.values)), float(validation.values[-1])
     if not trivial > 0:
         return (last - best) / max(float(first) - best, 1e-12)
-    return (last - best) / (trivial - best) if trivial > best else 0.0
+    return (last - best) / (trivial - best) if trivial > best else math.inf
 
 
 def _start(case: Case) -> float:

@@ -9,8 +9,8 @@ from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbers_of
 
-CALM = 0.03  # an update beside the weight it moves: with less, no step was too large
-LOW = 1e-3  # less is a small step
+LOW = 1e-3  # an update beside the weight: less is a small step
+CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
 
