@@ -25,6 +25,7 @@ class Pages:
     recipe_text: str
     record: Record
     layers: list[dict[str, Any]]  # path, layer, output, parameters, initial
+    findings: list[dict[str, Any]]  # as in findings.json
     began: float | None  # seconds since 1970
 
     @property
@@ -55,7 +56,8 @@ def read(place: RunDir) -> Pages:
     text = place.recipe.read_text(encoding="utf-8")
     result = read_json(place.result) if place.result.is_file() else None
     record = read_record(place.record) if place.record.is_file() else Record()
-    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), _began(place))
+    found: Any = read_json(place.findings) if place.findings.is_file() else []
+    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), found, _began(place))
 
 
 def _layers(place: RunDir) -> list[dict[str, Any]]:

@@ -95,11 +95,48 @@ def scores(pages: "Pages") -> str:
 
 
 def findings(pages: "Pages") -> str:
-    found = (pages.result or {}).get("findings") or []
-    if not found:
-        return ""
-    rows = [[f.get("severity", ""), f.get("problem", ""), f.get("layer") or "", f.get("summary", "")] for f in found]
-    return html_table(["severity", "problem", "layer", "what was seen"], rows, text=(0, 1, 2, 3))
+    """Alarms in full, notes as a list, and what was tried to repair the run."""
+    alarms = [f for f in pages.findings if f.get("severity") != "note"]
+    notes = [f for f in pages.findings if f.get("severity") == "note"]
+    parts = [_finding(f) for f in alarms]
+    if notes:
+        lines = [f"{f.get('title', f.get('problem'))}: {f.get('summary', '')}" for f in notes]
+        parts.append('<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
+    return "\n".join([*parts, _tried(pages)])
+
+
+def _finding(finding: dict[str, Any]) -> str:
+    place = f", {finding['layer']}" if finding.get("layer") else ""
+    since = f", since step {finding['step']:,}" if finding.get("step") is not None else ""
+    lines = [f"<b>{escape(str(finding.get('title', finding.get('problem')))) + escape(place + since)}</b>"]
+    lines += [f"<p>{escape(str(finding.get('summary', '')))}</p>"]
+    lines += [f'<p class="quiet">{escape(str(finding.get("why", "")))}</p>']
+    remedies = finding.get("remedies") or []
+    shown = [escape(r["text"]) + (f": <code>{escape(r['line'])}</code>" if r.get("line") else "") for r in remedies]
+    lines += ["<p>What to try: " + "; ".join(shown) + ".</p>"] if shown else []
+    lines += [f'<p class="quiet">{escape(str(finding.get("source", "")))}</p>']
+    return f'<div class="warn">{"".join(lines)}</div>'
+
+
+def _tried(pages: "Pages") -> str:
+    """What --repair tried: the loss after so many updates with each change and without, one number a seed."""
+    rows = [
+        [
+            t["remedy"]["text"],
+            f"{t['steps']:,}",
+            _losses(t["without"]),
+            _losses(t["treated"]),
+            "yes" if t["helps"] else "no",
+        ]
+        for line in ((pages.result or {}).get("repair") or {}).get("rounds", [])
+        for t in line.get("trials", [])
+    ]
+    head = ["tried", "updates", "validation loss without", "with it", "helps"]
+    return html_table(head, rows, text=(0,)) if rows else ""
+
+
+def _losses(values: Sequence[Any]) -> str:
+    return ", ".join(figure(float(v)) for v in values)
 
 
 def curves(pages: "Pages") -> str:
