@@ -59,7 +59,8 @@ def test_evidence_is_numbers_alone():
 
 ROUND = {
     "trials": [VANISHING["tried"][0]], "kept": True, "problem": "vanishing_gradients", "text": "ReLU",
-    "remedy": "--set a", "by": "loss", "before": 2.3, "after": 0.5, "metric": "accuracy", "metric_before": 0.1, "metric_after": 0.9,
+    "remedy": "--set a", "by": "loss", "before": 2.3, "after": 0.5, "metric": "accuracy", "metric_before": 0.1,
+    "metric_after": 0.9,
 }  # fmt: skip
 
 
