@@ -180,6 +180,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "label_noise": ("overfitting",),
     "frozen_layer": ("stopped_too_early",),
     "overfitting": ("stopped_too_early",),
+    "class_imbalance": ("distribution_shift",),
     "sorted_data": (
         "overfitting",
         "oscillation",
@@ -230,6 +231,11 @@ def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
 def suspected(before: list[Finding], named: list[Finding], state: Progress) -> list[Finding]:
     """A run that is harmed, with nothing in its signals to say why: then what preflight had only noted of its loss, its
     inputs or its initial weights is the likeliest cause."""
+    if any(f.problem == "distribution_shift" and f.alarm for f in before):  # rare in training, and not where it counts
+        before = [
+            dataclasses.replace(f, severity="warning", confidence=0.7) if f.problem == "class_imbalance" else f
+            for f in before
+        ]
     sure = [f for f in [*before, *named] if f.alarm and (f.problem not in LAST or f.confidence > SURE)]
     if sure or not state.harmed:
         return before

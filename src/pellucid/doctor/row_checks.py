@@ -122,7 +122,7 @@ def sorted_data(d: DataFacts) -> list[Finding]:
         said, numbers = _unlike_targets(d, sample)
         if said:
             found.append(Finding(
-                "sorted_data" if sorted_by or not asked else "distribution_shift", "note" if asked else "warning",
+                "sorted_data" if sorted_by else "distribution_shift", "note" if asked else "warning",
                 f"the {part} part has other targets than the training part: {said}"
                 + (", for the file is sorted by its target" if sorted_by else ""),
                 evidence={"part": part, "sorted": sorted_by, **numbers}, confidence=0.95 if sorted_by else 0.8,
