@@ -18,6 +18,8 @@ _ready = False
 _spans: list[tuple[float, float]] = []  # when JAX traced and compiled; of nested spans only the outermost
 _EVENTS = ("/jax/core/compile/",)
 
+MOST_MAPS = 25_000  # memory maps of this process, before compiled programs are forgotten
+
 
 def set_up() -> None:
     """Once a process: keep compiled programs on disk, and count the seconds that compiling takes."""
@@ -43,6 +45,22 @@ def set_up() -> None:
         "ignore", message="Error (reading|writing) persistent compilation cache", category=UserWarning
     )
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable", category=UserWarning)
+
+
+def make_room() -> bool:
+    """Forget the compiled programs of this process if they take up too many memory maps: whether it did.
+
+    Linux gives a process some 65,530 of them, XLA needs several a program, and a process that runs out dies by a
+    segmentation fault (seen after some hundred networks of unlike shapes). What is still needed comes from the disk.
+    """
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            used = sum(1 for _ in file)
+    except OSError:  # no Linux, no such bound
+        return False
+    if used > MOST_MAPS:
+        jax.clear_caches()
+    return used > MOST_MAPS
 
 
 def _count(event: str, seconds: float, /, **_: Any) -> None:

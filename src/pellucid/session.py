@@ -21,7 +21,7 @@ from pellucid.data import Dataset, Prepared, baselines, load, prepare
 from pellucid.doctor.finding import Finding
 from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
 from pellucid.examine import Examination
-from pellucid.machine import Interruptions, compile_seconds
+from pellucid.machine import Interruptions, compile_seconds, make_room
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights
@@ -90,6 +90,7 @@ class Session:
     ):  # fmt: skip
         """like: a session whose data serve this one too, as far as it prepares them alike."""
         began = time.perf_counter()
+        make_room()
         self.callbacks, self.checkpoint_seconds = callbacks, checkpoint_seconds
         self.given, self.live, self.folder = recipe, live, folder  # as a person gave them
         self.compiled_before = compile_seconds()
