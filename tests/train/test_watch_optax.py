@@ -118,7 +118,7 @@ def test_the_page_shows_weights_that_are_too_large():
     assert record.steps[0]["loss"] > 1000
     assert max(record.steps[0]["weight"]["gradient"]) > 10
     assert record.shapes == [[20, 32], [32, 32], [32, 2]]
-    assert [f.problem for f in names["findings"]] == ["learning_rate_too_high"]
+    assert [f.problem for f in names["findings"]] == ["bad_initial_weights"]
 
 
 def test_several_at_once_under_vmap_are_read_one_by_one():
