@@ -19,6 +19,7 @@ import msgspec
 import tomli_w
 
 from pellucid import __version__, files
+from pellucid.doctor.problems import PROBLEMS
 from pellucid.errors import RunError, SettingError, nearest
 
 FORMAT = 1
@@ -210,6 +211,11 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     for name, got, fine, expected in rules:
         if not fine:
             raise SettingError("a setting is out of range", where=f"{where}: {name}", expected=expected, got=got)
+    for name in t.silence:
+        if name not in PROBLEMS:
+            raise SettingError(
+                f"there is no problem {name!r}", where=f"{where}: train.silence", fix=nearest(name, PROBLEMS)
+            )
     if t.epochs is not None and t.steps is not None:
         raise SettingError("both epochs and steps are given", where=where, expected="one of them", fix="leave one out")
 

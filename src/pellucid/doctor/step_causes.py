@@ -123,7 +123,7 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
         return []
     harm = state.harmed or (state.unstable and bool(huge or swing))
     if huge:
-        said = f"updates change the weights by {huge[0].numbers['ratio']:.2g} of their size each, where 0.001 is usual"
+        said = f"updates change the weights by {huge[0].numbers['ratio']:.2g} times their size, where 0.001 is usual"
     elif bad:
         said = "the loss leaves where it began"
     else:
