@@ -162,7 +162,7 @@ def test_bad_initial_weights():
 def test_learning_rate_too_high():
     huge = {"ratio": lambda step, path: 0.8, "train": lambda e: 5 + wobbles(e)}
     found = named(record(**huge), "learning_rate_too_high")
-    assert found.confidence == 0.9 and "0.8 of their size" in found.summary and "rate 0.001" in found.summary
+    assert found.confidence == 0.9 and "0.8 times their size" in found.summary and "rate 0.001" in found.summary
     assert found.remedies[0].settings == {"learning_rate": 1e-6}  # three powers of ten toward 0.002
     swings = record(turns=lambda step: 0.97, std=lambda step: 0.8, **STUCK)
     assert "learning_rate_too_high" in alarms(swings)
