@@ -12,7 +12,8 @@ from pellucid.network.activations import Tanh
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense
 from pellucid.network.layer import Context
-from pellucid.network.probes import Probes, moments, sample
+from pellucid.network.probes import BINS, Probes, moments, sample, time_of
+from pellucid.network.recurrent import RNN
 from pellucid.signals.sampling import SAMPLE
 
 RNG = np.random.default_rng(0)
@@ -121,3 +122,26 @@ def test_the_sample_is_bounded_even_and_sees_every_unit(outer, units):
     assert len(at) == math.prod(shape) or len(at) > SAMPLE / 4
     assert len(set(np.diff(at))) <= 1
     assert len(set(at % units)) == min(units, len(at))
+
+
+@pytest.mark.parametrize("steps", [5, 16, 32, 37])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_gradient_through_time_is_that_of_each_step(steps, backwards):
+    """With w the identity, dL/dz at a step is dL/dx there, which JAX tells without any probe."""
+    layer = RNN(3, each_step=False, backwards=backwards)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(4, steps, 3)), jnp.float32)
+    p = {"w": jnp.eye(3), "u": jnp.asarray(rng.normal(size=(3, 3)), jnp.float32) / 2, "b": jnp.zeros(3)}
+
+    def loss(x, slots):
+        ctx = Context(train=True, probes=Probes(slots), reverse_only=True)
+        ctx.parts = ("rnn1",)
+        return jnp.sin(ctx.run(layer, p, x)).sum()
+
+    slots = Probes.empty(("rnn1",), ("rnn1",))
+    dx, felt = jax.grad(loss, argnums=(0, 1))(x, slots)
+    squares = np.square(np.asarray(dx, np.float64)).mean((0, 2))  # -> [steps]
+    found = np.asarray(felt[time_of("rnn1")])
+    first = np.arange(BINS) * steps // BINS
+    after = np.maximum((np.arange(BINS) + 1) * steps // BINS, first + 1)
+    np.testing.assert_allclose(found, [squares[a:b].mean() for a, b in zip(first, after, strict=True)], rtol=1e-4)

@@ -10,7 +10,7 @@ from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.step_causes import LOW
-from pellucid.doctor.symptoms import DECOUPLED, Symptom
+from pellucid.doctor.symptoms import DECOUPLED, Symptom, hidden_matrices
 
 FEW = 100  # updates: no network of more than one layer has learned much after so few
 NARROW = 3  # units
@@ -96,8 +96,10 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
 
 def narrowest(case: Case) -> int | None:
     """The width of the narrowest hidden dense layer; None where there is none, or the record does not tell."""
-    widths = [shape[1] for shape in case.record.shapes if len(shape) == 2][:-1]
-    return min(widths) if widths and case.layers("dense") else None
+    if len(case.record.shapes) != len(case.record.weights) or not case.layers("dense"):
+        return None
+    widths = [case.record.shapes[i][-1] for i in hidden_matrices(case, "dense")]
+    return min(widths, default=None)
 
 
 def _larger(case: Case) -> list[Remedy]:

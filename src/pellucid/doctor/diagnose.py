@@ -165,7 +165,12 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "stopped_too_early",
         "frozen_layer",
     ),
-    "forgetting": ("vanishing_gradients",),
+    "forgetting": (
+        "vanishing_gradients",
+        "random_labels",
+        "overfitting",
+        "bad_initial_weights",
+    ),
     "batchnorm_gap": ("overfitting",),
     "underfitting": (
         "stopped_too_early",

@@ -119,7 +119,7 @@ def forgetting(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
     cure = "an LSTM or GRU, whose gates let the gradient pass" if kind == "rnn" else "a larger forget bias"
     return [
         Finding(
-            "forgetting", severity(state.stuck or state.beaten is not None),
+            "forgetting", severity(state.stuck or state.beaten is not None or state.unlearned),
             f"the gradient that reaches the first steps through {fading[0].layer} is {fading[0].numbers['ratio']:.1g} "
             f"of that at the last ones; {state_said(state)}",
             layer=fading[0].layer, step=0, evidence=numbers_of(fading), symptoms=("fading_memory",), confidence=0.8,

@@ -143,7 +143,7 @@ def unsuited_weights(case: Case) -> list[Symptom]:
     if case.layers(*NORMS, "attention"):  # what is normalised may begin at any size; transformers begin small
         return []
     out = []
-    for i, suited in _suited(shapes).items():
+    for i, suited in _suited(case).items():
         rms = float(first.values[0, i])
         times = rms / max(suited) if rms > max(suited) else min(suited) / max(rms, 1e-30)
         if times > UNSUITED:
@@ -176,14 +176,27 @@ def suited_weights(case: Case) -> bool | None:
     first, shapes = case.signal("weight", "rms"), case.record.shapes
     if not len(first) or first.steps[0] > 0 or len(shapes) != len(case.record.weights):
         return None
-    sizes = [min(suited) / 2 <= float(first.values[0, i]) <= max(suited) * 2 for i, suited in _suited(shapes).items()]
+    sizes = [min(suited) / 2 <= float(first.values[0, i]) <= max(suited) * 2 for i, suited in _suited(case).items()]
     return all(sizes) if sizes else None
 
 
-def _suited(shapes: list[list[int]]) -> dict[int, list[float]]:
+def _suited(case: Case) -> dict[int, list[float]]:
     """For each hidden layer's matrix (by its place among the weights) the sizes that Glorot's, LeCun's and He's rules
-    give it. The last matrix is the output's, which may well begin small."""
-    return {i: _sizes(shapes[i]) for i in [i for i, shape in enumerate(shapes) if len(shape) >= 2][:-1]}
+    give it."""
+    return {i: _sizes(case.record.shapes[i]) for i in hidden_matrices(case)}
+
+
+def hidden_matrices(case: Case, *kinds: str) -> list[int]:
+    """The places, among the weights, of the matrices of hidden layers (of these kinds). The output's, which may well
+    begin small, and vectors of tokens are left out. Where a record names no layers, the last matrix is the output's."""
+    shapes, names = case.record.shapes, case.record.layers
+    matrices = [i for i, shape in enumerate(shapes) if len(shape) >= 2]
+    owners = {i: case.record.weights[i].rpartition("/")[0] for i in matrices}
+    places = chain(case)
+    if not places or not set(owners.values()) & set(names):
+        return matrices[:-1]
+    wanted = [names[p] for p in places[:-1] if not kinds or case.kinds[p] in kinds]
+    return [i for i in matrices if owners[i] in wanted]
 
 
 def _sizes(shape: list[int]) -> list[float]:

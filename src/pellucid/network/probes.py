@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pellucid.signals.sampling import stride
 
@@ -40,6 +41,11 @@ def moments(x: jax.Array) -> jax.Array:
     )
 
 
+def time_of(path: str) -> str:
+    """The slot of a recurrent layer's gradient through time."""
+    return f"{path}@time"
+
+
 @jax.custom_vjp
 def probe(x: jax.Array, slot: jax.Array) -> jax.Array:
     """`x` itself; the gradient with respect to `slot` is `moments` of the gradient that reaches `x`."""
@@ -57,6 +63,32 @@ def _probe_backward(_, g):
 probe.defvjp(_probe_forward, _probe_backward)
 
 
+BINS = 16  # places in time that a sequence's gradient is told at
+
+
+def through_time(g: jax.Array) -> jax.Array:
+    """Mean squares of g [steps, ...] in `BINS` stretches of time, the first steps first; of fewer steps each is told
+    several times.
+
+    >>> through_time(jnp.array([[1.0], [2.0]]))[jnp.array([0, 7, 8, 15])].tolist()
+    [1.0, 1.0, 4.0, 4.0]
+    """
+    squares = jnp.square(g.astype(jnp.float32)).reshape(g.shape[0], -1).mean(-1)  # -> [steps]
+    steps, first = np.arange(g.shape[0]), np.arange(BINS) * g.shape[0] // BINS
+    after = np.maximum((np.arange(BINS) + 1) * g.shape[0] // BINS, first + 1)
+    inside = ((steps >= first[:, None]) & (steps < after[:, None])).astype(np.float32)  # [BINS, steps]
+    return jnp.asarray(inside / inside.sum(1, keepdims=True)) @ squares
+
+
+@jax.custom_vjp
+def probe_time(z: jax.Array, slot: jax.Array) -> jax.Array:
+    """`z` [steps, ...] itself; the gradient with respect to `slot` is `through_time` of the one that reaches `z`."""
+    return z
+
+
+probe_time.defvjp(lambda z, slot: (z, None), lambda _, g: (g, through_time(g)))
+
+
 class Probes:
     """The slots (zeros, one a watched layer) that gradients report to, and the activations' moments taken so far."""
 
@@ -65,8 +97,14 @@ class Probes:
         self.taken: dict[str, jax.Array] = {}
 
     @staticmethod
-    def empty(paths: tuple[str, ...]) -> dict[str, jax.Array]:
-        return {path: jnp.zeros(len(FIELDS), jnp.float32) for path in paths}
+    def empty(paths: tuple[str, ...], timed: tuple[str, ...] = ()) -> dict[str, jax.Array]:
+        """timed: recurrent layers, whose gradient is told step by step too."""
+        slots = {path: jnp.zeros(len(FIELDS), jnp.float32) for path in paths}
+        return {**slots, **{time_of(path): jnp.zeros(BINS, jnp.float32) for path in timed}}
+
+    def tap_time(self, path: str, z: jax.Array) -> jax.Array:
+        slot = self.slots.get(time_of(path))
+        return z if slot is None else probe_time(z, slot)
 
     def tap(self, path: str, y: Any) -> Any:
         if path not in self.slots:

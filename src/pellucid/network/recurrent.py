@@ -102,6 +102,8 @@ class Recurrent(Layer):
             (rows @ w + b).reshape(steps, batch, self.width)
             for w, b in zip(self.split(p["w"]), self.split(p["b"]), strict=True)
         )
+        if ctx.probes is not None:  # how large the gradient still is, so many steps back
+            z = tuple(ctx.probes.tap_time(ctx.path, gate) for gate in z)
         valid = None if ctx.valid is None else ctx.valid.swapaxes(0, 1)[..., None]  # -> [steps, batch, 1]
         if self.backwards:
             if ctx.streaming:

@@ -4,7 +4,8 @@
     {"kind": "step", "step": 100, "loss": 0.3, "learning_rate": 0.001,
      "activation": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},        one value a layer
      "gradient": {"mean": [...], "rms": [...], "zero": [...], "nonfinite": [...]},          the same
-     "weight": {"gradient": [...], "update": [...], "rms": [...]}}                          one value a weight
+     "weight": {"gradient": [...], "update": [...], "rms": [...]},                          one value a weight
+     "time": {"lstm1": [...]}}          of a recurrent layer: rms of the gradient, in 16 stretches of its steps
     {"kind": "chunk", "step": 500, "norm": [...],                                           one norm a weight
      "loss": {"mean": ..., "std": ..., "min": ..., "max": ..., "turns": ...}}               of the chunk's steps
     {"kind": "units", "step": 500, "dead": [...], "saturated": [...], "rank": [...]}        one value a layer

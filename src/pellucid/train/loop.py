@@ -120,6 +120,7 @@ class Loop:
             schedule=settings.schedule, batch=batch, rows=rows, context=train.x.shape[1] if settings.text else 0,
             streams=streams, augment=settings.augment, streamed=not isinstance(train.x, np.ndarray),
             watched=tuple(self.kinds),
+            timed=tuple(path for path, kind in self.kinds.items() if kind in ("rnn", "lstm", "gru")),
             frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
         )  # fmt: skip
         self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
@@ -245,6 +246,8 @@ class Loop:
         for i, (_, measured) in enumerate(segments):
             if measured:
                 gradient, update, weight = np.sqrt(np.asarray(rows.weights[i], np.float64)).T
+                time = np.sqrt(np.asarray(rows.time[i], np.float64))
+                timed = {path: round_all(row) for path, row in zip(self.program.timed, time, strict=True)}
                 lines.append(
                     {
                         "kind": "step", "step": int(rows.step[i]), **_named(rows, i),
@@ -252,6 +255,7 @@ class Loop:
                         "weight": {
                             "gradient": round_all(gradient), "update": round_all(update), "rms": round_all(weight),
                         },
+                        **({"time": timed} if timed else {}),
                     }
                 )  # fmt: skip
         return lines

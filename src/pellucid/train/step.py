@@ -15,7 +15,7 @@ import optax
 
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
-from pellucid.network.probes import Probes, sample
+from pellucid.network.probes import BINS, Probes, sample, time_of
 from pellucid.train.augment import Augmentation
 from pellucid.train.augment import augment as augmented
 from pellucid.train.loss import Loss
@@ -48,7 +48,7 @@ class Carry(NamedTuple):
 
 class Measured(NamedTuple):
     """What a measured step tells. activation, gradient: [layers, 5] sums; weights: [weights, 3] mean squares of a
-    sample of each gradient, update and weight."""
+    sample of each gradient, update and weight; time: [recurrent layers, BINS] mean squares of the gradient by step."""
 
     step: jax.Array
     loss: jax.Array
@@ -56,6 +56,7 @@ class Measured(NamedTuple):
     activation: jax.Array
     gradient: jax.Array
     weights: jax.Array
+    time: jax.Array
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Program:
     batch: int
     rows: int  # training examples
     watched: tuple[str, ...] = ()  # leaves whose statistics are taken
+    timed: tuple[str, ...] = ()  # of those the recurrent ones, whose gradient is told step by step too
     frozen: tuple[str, ...] = ()  # paths of weights that do not move
     groups: tuple[str, ...] = ()  # path prefixes with rates of their own
     context: int = 0  # of a language model: steps of a piece of text; x is then one row of token ids, and y follows
@@ -143,7 +145,7 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     key = jax.random.fold_in(key, carry.step)
     x, mix = augmented(program.augment, key, x) if program.augment else (x, None)
     trained = program.trained(carry.params)
-    slots = Probes.empty(program.watched) if measure else {}
+    slots = Probes.empty(program.watched, program.timed) if measure else {}
 
     def objective(trained, slots):
         ctx = Context(
@@ -179,8 +181,13 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
         return new, loss, None
     return new, loss, Measured(
         carry.step, loss, jnp.asarray(rate, jnp.float32), _stack(taken, program.watched), _stack(felt, program.watched),
-        _weights(program, carry.params, grads, updates),
+        _weights(program, carry.params, grads, updates), _by_time(program, felt),
     )  # fmt: skip
+
+
+def _by_time(program: Program, felt: Arrays) -> jax.Array:
+    rows = [felt[time_of(path)] for path in program.timed]
+    return jnp.stack(rows) if rows else jnp.zeros((0, BINS), jnp.float32)
 
 
 def _by_group(program: Program, numbers, updates: Arrays) -> Arrays:
@@ -229,8 +236,9 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
 
     layers = len(program.watched)
     rows = Measured(  # written down, for to ask JAX for the shapes would trace the whole step once more
-        empty(dtype=jnp.int32), empty(), empty(), empty(layers, 5), empty(layers, 5), empty(len(carry.params), 3)
-    )
+        empty(dtype=jnp.int32), empty(), empty(), empty(layers, 5), empty(layers, 5), empty(len(carry.params), 3),
+        empty(len(program.timed), BINS),
+    )  # fmt: skip
 
     def noted(losses, carry, loss):
         return losses.at[carry.step - 1 - began].set(loss, mode="promise_in_bounds")
