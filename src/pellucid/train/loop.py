@@ -398,9 +398,9 @@ def of_losses(losses: np.ndarray) -> dict[str, float | str]:
     >>> of_losses(np.array([2.0, 1.0, 3.0, 2.0]))["turns"]
     1.0
     """
-    change = np.sign(np.diff(losses))
-    turns = float((change[1:] * change[:-1] < 0).mean()) if len(losses) > 2 else 0.0
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # of a run that diverges they may be infinite
+        change = np.sign(np.diff(losses))
+        turns = float((change[1:] * change[:-1] < 0).mean()) if len(losses) > 2 else 0.0
         found = [losses.mean(), losses.std(), losses.min(), losses.max(), turns]
     return dict(zip(("mean", "std", "min", "max", "turns"), round_all(found), strict=True))
 
