@@ -17,13 +17,13 @@ ROWS = [
     {"doctor"},
     {"recipe", "rundir", "machine"},
     {"resolve", "outcome", "trivial"},
-    {"preflight", "network_facts", "glance"},
+    {"preflight", "network_facts", "glance", "history", "inspection"},
     {"examine"},
     {"session"},
     {"repair"},
     {"fit"},
-    {"verify", "folds", "exercises"},
-    {"views", "connect", "commands", "cli", "__main__"},
+    {"verify", "folds", "exercises", "playground"},
+    {"views", "connect", "web", "commands", "cli", "__main__"},
 ]
 ONLY_ABOVE = {"doctor": {"errors", "signals", "spec", "files"}}  # it serves other people's loops as well
 LEVEL = {part: level for level, parts in enumerate(ROWS) for part in parts}

@@ -90,9 +90,10 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seed: int = 0
     freeze: list[str] = []
     rates: dict[str, float] = {}
-    augment: list[str | dict[str, Any]] = []
+    augment: str | list[str | dict[str, Any]] = []
     plain: bool = False
     signals: bool = True
+    history: float = 64.0
     baselines: bool = True
     doctor: Literal["off", "hint", "full"] = "full"
     silence: list[str] = []

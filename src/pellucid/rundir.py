@@ -1,7 +1,7 @@
 """A run directory: where its files lie, who may write, what it says. Plain files; nothing here needs JAX.
 
-recipe.toml  network.json  weights.safetensors  checkpoint/  record.jsonl  clock.jsonl  findings.json
-result.json  report.html  control.json  lock
+recipe.toml  network.json  weights.safetensors  checkpoint/  history/  record.jsonl  clock.jsonl  findings.json
+inspection.json  result.json  report.html  control.json  lock
 """
 
 import json
@@ -17,6 +17,7 @@ from pellucid import files
 from pellucid.errors import RunError, nearest
 
 RUNS = Path("runs")
+REQUESTS = ("stop", "save", "pause", "continue")  # what may be asked of a run that goes on
 
 
 class RunDir:
@@ -28,9 +29,11 @@ class RunDir:
         self.network = self.path / "network.json"
         self.weights = self.path / "weights.safetensors"
         self.checkpoint = self.path / "checkpoint"
+        self.history = self.path / "history"
         self.record = self.path / "record.jsonl"
         self.clock = self.path / "clock.jsonl"
         self.findings = self.path / "findings.json"
+        self.inspection = self.path / "inspection.json"
         self.result = self.path / "result.json"
         self.report = self.path / "report.html"
         self.control = self.path / "control.json"
@@ -68,14 +71,18 @@ class RunDir:
                 return True
         return False
 
+    def request(self, name: str) -> None:
+        """Ask the process that writes this run for one of `REQUESTS`."""
+        files.write_json(self.control, {name: True})
+
     def requests(self) -> set[str]:
-        """What another process asks of the run: "stop", "save". Read once: the file is taken away."""
+        """What another process asks of the run. Read once: the file is taken away."""
         if not self.control.exists():
             return set()
         with suppress(OSError, ValueError):
             asked = json.loads(self.control.read_text(encoding="utf-8"))
             self.control.unlink()
-            return {name for name in ("stop", "save") if isinstance(asked, dict) and asked.get(name)}
+            return {name for name in REQUESTS if isinstance(asked, dict) and asked.get(name)}
         return set()
 
 

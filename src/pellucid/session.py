@@ -21,6 +21,7 @@ from pellucid.data import Dataset, Prepared, baselines, load, prepare
 from pellucid.doctor.finding import Finding
 from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
 from pellucid.examine import Examination
+from pellucid.history import History
 from pellucid.machine import Interruptions, compile_seconds, make_room
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
@@ -35,6 +36,7 @@ from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
 from pellucid.trivial import trivial_loss
 
+WAIT = 0.2  # seconds between looks at what is asked, while paused
 # writes a run's page and gives its path; the package's __init__ sets it, for what draws pages lies above this file
 reporter: Callable[[Path], Path] | None = None
 
@@ -175,12 +177,9 @@ class Session:
     def train(self, place: RunDir | None, resumed: bool = False) -> Run:
         """Run the loop to its end, writing to `place` (None: nowhere)."""
         self.place, self.began = place, time.perf_counter()
-        self.loop = Loop(self.network, self.prepared.train, self.prepared.validation, self.settings)
-        self.writer = self.clock = None
+        self.writer = self.clock = self.history_kept = None
         kept = checkpoint.read(place.checkpoint) if resumed and place is not None else None
-        header = self._header(begins=kept is None)
-        self.examination = Examination(self.recipe.train.silence)
-        self.examination.add({"kind": "header", **header})
+        header = self.begin(preflight_too=kept is None)
         if place is not None:
             self._open(place, kept, header)
         compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), self.recipe.train.baselines)
@@ -197,22 +196,35 @@ class Session:
         finally:
             self._close()
 
+    def begin(self, preflight_too: bool = True) -> dict[str, Any]:
+        """Make the loop and the doctor beside it, ready for the first update; gives the record's header. `train` calls
+        it; who drives the loop by hand, an update at a time, calls it instead."""
+        self.loop = Loop(self.network, self.prepared.train, self.prepared.validation, self.settings)
+        header = self._header(preflight_too)
+        self.examination = Examination(self.recipe.train.silence)
+        self.examination.add({"kind": "header", **header})
+        return header
+
     def _open(self, place: RunDir, kept: Any, header: dict[str, Any]) -> None:
+        self.history_kept = History(place.history, self.recipe.train.history)
+        part = self.prepared.validation or self.prepared.train
         if kept is None:
             recipes.write(self.recipe, place.recipe)
             files.write_json(place.network, describe(self.network))
             self.writer = RecordWriter(place.record, header)
             self.clock = RecordWriter(place.clock, {})
+            self.history_kept.begin(part, 0, _tensors(self.loop.now()))
             return
         arrays, plain = kept
         self.loop.restore(arrays, plain["loop"])
+        self.history_kept.begin(part, self.loop.epoch, _tensors(self.loop.now()))
         self.seconds, self.history = plain["seconds"], plain["history"]
         self.writer = RecordWriter(place.record, offset=plain["record"])
         for line in read_lines(place.record):
             self.examination.add(line)
         self.clock = RecordWriter(place.clock, offset=plain["clock"])
 
-    def _header(self, begins: bool) -> dict[str, Any]:
+    def _header(self, preflight_too: bool) -> dict[str, Any]:
         """What the record says before its first line: the layers, and what the doctor has to know of the run."""
         loop, targets, settings = self.loop, self.prepared.targets, self.settings
         loss = settings.loss.scored()
@@ -229,7 +241,7 @@ class Session:
             "trivial_validation": self._trivial_on_validation(loss, outputs), "keep": settings.keep, "recipe": True,
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
         }  # fmt: skip
-        if self.recipe.train.doctor != "off" and begins:
+        if self.recipe.train.doctor != "off" and preflight_too:
             found = preflight(self.network, self.prepared, settings, self.dataset)
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
         return {
@@ -254,6 +266,29 @@ class Session:
                     self._save()
                     asked.discard("save")
                     saved = time.perf_counter()
+                if "pause" in asked:
+                    asked.discard("pause")
+                    asked.update(self._paused(interruptions))
+                    saved = last = time.perf_counter()
+
+    def _paused(self, interruptions: Interruptions) -> set[str]:
+        """Saved, and waiting until another process asks to go on; gives what else it asks."""
+        assert self.place is not None and self.clock is not None
+        self._save()
+        began = time.perf_counter()
+        self._tell_clock({"kind": "paused"})
+        asked: set[str] = set()
+        while not interruptions.received and not asked & {"continue", "stop"}:
+            time.sleep(WAIT)
+            asked |= self.place.requests()
+        self.began += time.perf_counter() - began  # the pause is no part of the training time
+        self._tell_clock({"kind": "continued"})
+        return asked & {"stop"}
+
+    def _tell_clock(self, line: dict[str, Any]) -> None:
+        if self.clock is not None:
+            self.clock.append({"time": round(time.time(), 3), "step": self.loop.step, **line})
+            self._flush()
 
     def _tell(self, event: ChunkEnded | EpochEnded, seconds: float) -> list[str | None]:
         clock: dict[str, Any] = {"time": round(time.time(), 3), "seconds": round(seconds, 6), "step": event.step}
@@ -261,20 +296,27 @@ class Session:
             self._record(event.measured)
             if self.clock is not None:
                 self.clock.append({"kind": "chunk", **clock, "steps": event.steps})
+            self._flush()
             return [callback.chunk_ended(event) for callback in self.callbacks]
         line = epoch_line(event, outcome.metric_name(self.settings.metric))
         self.history.append(line)
         self._record([*event.measured, {"kind": "epoch", **files.finite(line)}])
         if self.clock is not None:
             self.clock.append({"kind": "epoch", **clock})
-        for log in (self.writer, self.clock):
-            if log is not None:
-                log.flush()
+        self._flush()
+        if self.history_kept is not None and self.history_kept.wants(event.epoch):
+            self.history_kept.add(event.epoch, _tensors(self.loop.now()))
         if event.improved and self.place is not None:
             files.write_bytes(self.place.weights, _tensors(self.loop.result()))
         if event.measured and not self.loop.finished and self.recipe.train.doctor != "off":
             self._announce(self.examination.look())
         return [callback.epoch_ended(event) for callback in self.callbacks]
+
+    def _flush(self) -> None:
+        """Whoever follows the run from its folder sees it at once."""
+        for log in (self.writer, self.clock):
+            if log is not None:
+                log.flush()
 
     def _trivial_on_validation(self, loss: Any, outputs: int) -> float | None:
         """What the best constant answer of the training part loses on validation."""

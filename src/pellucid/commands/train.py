@@ -53,8 +53,6 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
     words["class_weights"] = options.class_weights(words.get("class_weights"))
     if "image_size" in words:
         words["image_size"] = options.size(words["image_size"], "--image-size")
-    if "augment" in words:
-        words["augment"] = [part.strip() for part in words["augment"].split(",") if part.strip()]
     words.update(options.assignments(given.get("set_", [])))
     return {key: value for key, value in words.items() if value is not None}
 

@@ -62,13 +62,13 @@ def save(network: "Network", folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, cls: "type[Network]", layer: Layer | None = None) -> "Network":
+def load(folder: Path, cls: "type[Network]", layer: Layer | None = None, weights: Path | None = None) -> "Network":
     """Read a network from the folder that `save`, or a run, wrote. layer: used in place of the structure in the file,
-    for networks whose code no file holds."""
+    for networks whose code no file holds. weights: a file in place of the folder's own, of an earlier epoch say."""
     if not (folder / "network.json").is_file():
         raise RunError("there is no network here", where=folder, expected="network.json and weights.safetensors")
     found, example = read_structure(folder / "network.json", layer)
-    path = folder / "weights.safetensors"
+    path = weights or folder / "weights.safetensors"
     if not path.is_file():
         raise RunError("there are no weights here", where=path, fix="the run has not finished an epoch; resume it")
     tensors = read_tensors(path)

@@ -270,6 +270,10 @@ class Loop:
         """The network with the weights of the best (or last) epoch."""
         return with_arrays(self.network, self.best.arrays or self._arrays())
 
+    def now(self) -> Network:
+        """The network with the weights as they are now."""
+        return with_arrays(self.network, self._arrays())
+
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything needed to go on: arrays, and plain JSON values."""
         leaves = jax.tree.leaves(self.carry)

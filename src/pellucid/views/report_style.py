@@ -1,11 +1,12 @@
 """The look of report.html: light and dark, screen and paper. Colours after Okabe and Ito (2008), distinguishable with
 every kind of colour vision."""
 
-CSS = """
-:root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--quiet:#5c6670;--line:#e3e7eb;--soft:#f5f7f9;--warn:#fff4e0;
---c1:#0072b2;--c2:#d55e00;--c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}
-@media (prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e4e8ec;--quiet:#9aa5b1;--line:#2c333b;--soft:#1c2127;
---warn:#3a2c10;--c1:#56b4e9;--c2:#ff8a4c;--c3:#2fd0a0;--c4:#e39ac9;--c5:#f0b429;--c6:#9ad4ff;--c7:#e6dc5c;--c8:#a3adb8}}
+from pathlib import Path
+
+COLOURS = (Path(__file__).parents[1] / "web" / "static" / "colours.css").read_text(encoding="utf-8")
+CSS = (
+    COLOURS
+    + """
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:32px 24px 64px}
@@ -45,3 +46,4 @@ summary{cursor:pointer}ul.notes{padding-left:20px;margin:6px 0}
 h2{break-after:avoid}body{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 pre{white-space:pre-wrap}}
 """
+)

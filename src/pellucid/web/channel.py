@@ -1,0 +1,66 @@
+"""One source of events, many listeners. A listener that is too slow is told to fetch all anew, and costs no more.
+
+Server-sent events: text lines over one long answer, which browsers open again by themselves when it breaks.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from starlette.responses import StreamingResponse
+
+MOST_WAITING = 256  # events that a listener may be behind
+HEARTBEAT = 15.0  # seconds without an event, after which a comment keeps the connection open
+
+
+def event(name: str, value: Any) -> bytes:
+    r"""An event as it is sent.
+
+    >>> event("step", {"loss": 0.5})
+    b'event: step\ndata: {"loss": 0.5}\n\n'
+    """
+    return f"event: {name}\ndata: {json.dumps(value, allow_nan=False)}\n\n".encode()
+
+
+class Channel:
+    """`send` from the event loop's own thread; each `listen()` hears what is sent while it lasts."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[bytes]] = set()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._queues)
+
+    def send(self, name: str, value: Any) -> None:
+        self.send_bytes(event(name, value))
+
+    def send_bytes(self, line: bytes) -> None:
+        for queue in self._queues:
+            if queue.qsize() >= MOST_WAITING:
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(event("again", {}))
+            queue.put_nowait(line)
+
+    async def listen(self, first: Iterable[bytes] = ()) -> AsyncIterator[bytes]:
+        """first: what a new listener has to know before anything else. It is asked for after listening began, so that
+        nothing is lost between the two."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            for line in first:
+                yield line
+            while True:
+                try:
+                    yield await asyncio.wait_for(queue.get(), HEARTBEAT)
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            self._queues.discard(queue)
+
+
+def stream(lines: AsyncIterator[bytes]) -> StreamingResponse:
+    """The answer that carries events."""
+    return StreamingResponse(lines, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
