@@ -106,16 +106,17 @@ _BAD = ["awful", "dull", "poor", "dreadful", "boring", "weak", "clumsy", "dismal
 
 
 def _reviews() -> pc.Dataset:
-    """Made sentences with a verdict; "not" turns it round, so that counting words is not enough."""
+    """Made sentences with a verdict; "not" turns it round, so that counting words is not enough. No sentence comes
+    twice: one that stood in two parts would be leakage indeed."""
     random = np.random.default_rng(np.random.Philox(13))
-    texts, labels = [], []
-    for _ in range(600):
+    verdicts: dict[str, str] = {}
+    while len(verdicts) < 600:
         good, negated = bool(random.integers(2)), random.random() < 0.3
         word = random.choice(_GOOD if good != negated else _BAD)
         filler = random.choice(["", "really", "frankly", "i think", "to me"])
-        texts.append(f"the {random.choice(_THINGS)} was {filler} {'not ' if negated else ''}{word}".replace("  ", " "))
-        labels.append("good" if good else "bad")
-    return pc.Dataset(texts, np.array(labels, object), name="reviews")
+        text = f"the {random.choice(_THINGS)} was {filler} {'not ' if negated else ''}{word}".replace("  ", " ")
+        verdicts[text] = "good" if good else "bad"
+    return pc.Dataset(list(verdicts), np.array(list(verdicts.values()), object), name="reviews")
 
 
 def _grammar() -> pc.Dataset:
