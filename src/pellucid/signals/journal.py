@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pellucid.signals.record import Record, RecordWriter, number, numbers
+from pellucid.signals.record import Record, RecordWriter, number, numbers, of_losses
 from pellucid.signals.sampling import is_measured
 
 MOST_LINES = 2_000  # of each kind; after that every second one is left out, and half as many are measured
@@ -105,7 +103,7 @@ class Journal:
             line["norm"] = numbers(norms)
         self.flush()
         if self._chunk:
-            line["loss"] = _spread(self._chunk)
+            line["loss"] = of_losses(self._chunk)
         self._chunk = []
         self._append(line)
         if max(len(self._record.steps), len(self._record.chunks)) > MOST_LINES:
@@ -181,13 +179,3 @@ class Journal:
 
 def _thinned(lines: list[Any], most: int = MOST_LINES) -> list[Any]:
     return lines[1::2] if len(lines) > most else lines
-
-
-def _spread(losses: list[float]) -> dict[str, Any]:
-    """Of the losses of a chunk's steps. turns: the share of steps at which the loss changed its direction."""
-    values = np.asarray(losses, np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        signs = np.sign(np.diff(values))
-        turns = float(np.mean(signs[1:] * signs[:-1] < 0)) if len(signs) > 1 else math.nan
-        found = {"mean": values.mean(), "std": values.std(), "min": values.min(), "max": values.max(), "turns": turns}
-    return {name: number(value) for name, value in found.items()}

@@ -70,6 +70,21 @@ def spread(sums: np.ndarray) -> dict[str, list[float | str]]:
     }
 
 
+def of_losses(losses: Any) -> dict[str, float | str]:
+    """What a chunk's line says of the losses of its steps. turns: the share of steps at which the loss, having risen,
+    fell, or the other way round; "nan" of fewer than three.
+
+    >>> of_losses([2.0, 1.0, 3.0, 2.0])["turns"], of_losses([2.0, 1.0])["turns"]
+    (1.0, 'nan')
+    """
+    values = np.asarray(losses, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # of a run that diverges they may be infinite
+        change = np.sign(np.diff(values))
+        turns = (change[1:] * change[:-1] < 0).mean() if len(values) > 2 else np.nan
+        found = [values.mean(), values.std(), values.min(), values.max(), turns]
+    return dict(zip(("mean", "std", "min", "max", "turns"), numbers(found), strict=True))
+
+
 class RecordWriter:
     """Appends lines; `offset` is where the next one goes, which a checkpoint remembers."""
 

@@ -22,7 +22,7 @@ from pellucid.network.network import Network
 from pellucid.network.rows import pad_rows
 from pellucid.network.trace import carried_over, operations, trace
 from pellucid.signals.record import numbers as round_all
-from pellucid.signals.record import spread
+from pellucid.signals.record import of_losses, spread
 from pellucid.signals.sampling import is_measured
 from pellucid.train.augment import Augmentation
 from pellucid.train.evaluate import Evaluator, Scores
@@ -393,20 +393,6 @@ def plan(first: int, last: int, every: int) -> list[tuple[int, int]]:
         else:
             plain += 1
     return segments + ([(plain, 0)] if plain else [])
-
-
-def of_losses(losses: np.ndarray) -> dict[str, float | str]:
-    """What a chunk's record says of the losses of its steps. turns: the share of steps at which the loss, having risen,
-    fell, or the other way round.
-
-    >>> of_losses(np.array([2.0, 1.0, 3.0, 2.0]))["turns"]
-    1.0
-    """
-    with np.errstate(invalid="ignore", over="ignore"):  # of a run that diverges they may be infinite
-        change = np.sign(np.diff(losses))
-        turns = float((change[1:] * change[:-1] < 0).mean()) if len(losses) > 2 else 0.0
-        found = [losses.mean(), losses.std(), losses.min(), losses.max(), turns]
-    return dict(zip(("mean", "std", "min", "max", "turns"), round_all(found), strict=True))
 
 
 def segments_needed(steps: int, every: int) -> int:
