@@ -15,7 +15,7 @@ ROWS = [
     {"network"},
     {"train"},
     {"doctor"},
-    {"recipe", "rundir", "machine"},
+    {"recipe", "rundir", "machine", "doubts"},
     {"resolve", "outcome", "trivial"},
     {"preflight", "network_facts", "glance", "history", "inspection"},
     {"examine"},

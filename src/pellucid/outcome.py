@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid import doubts
 from pellucid.data import Part, Prepared, Targets
 from pellucid.errors import PellucidWarning
 from pellucid.network.layer import flatten
@@ -32,7 +33,8 @@ def metric_name(metric: Metric | None) -> str:
 
 
 def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | None) -> dict[str, Any]:
-    """{"train": {"loss", metric}, "validation": ..., "test": ..., "details": of the test part (or validation)}."""
+    """{"train": {"loss", metric}, "validation": ..., "test": ..., "details": of the test part (or validation),
+    "doubts": how sure the network is of wrong answers, see `pellucid.doubts`}."""
     evaluator = Evaluator(network.layer, loss, metric, streams=streams(network, prepared.targets))
     params, state = flatten(network.params or {}), network.state or {}
     out: dict[str, Any] = {}
@@ -48,6 +50,9 @@ def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | No
         else:
             outputs = evaluator.outputs(params, state, part)
             out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
+    if doubts.applies(prepared.targets):
+        rows = doubts.few(prepared.train)
+        out["doubts"] = doubts.doubts(evaluator.outputs(params, state, rows), rows)
     return out
 
 

@@ -234,6 +234,8 @@ class Session:
             "classes": len(targets.classes) or None, "optimizer": settings.optimizer.name,
             "learning_rate": loop.numbers.get("learning_rate"), "schedule": settings.schedule.name,
             "weight_decay": loop.numbers.get("weight_decay"), "batch": loop.program.batch, "rows": loop.program.rows,
+            "validation_rows": None if self.prepared.validation is None else len(self.prepared.validation.y),
+            "loss_settings": _spec_of(settings.loss, full=True),
             "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
             "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
             "metric": outcome.metric_name(settings.metric), "frozen": list(settings.frozen),
@@ -401,6 +403,7 @@ class Session:
             "metric": outcome.metric_name(self.settings.metric),
             **{part: scored.get(part) for part in outcome.PARTS},
             "details": scored.get("details"),
+            "doubts": scored.get("doubts"),
             "best_epoch": loop.best.epoch,
             "epochs": loop.epoch,
             "steps": loop.step,
@@ -429,9 +432,9 @@ def epoch_line(event: EpochEnded, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _spec_of(optimizer: Any) -> Any:
+def _spec_of(part: Any, full: bool = False) -> Any:
     try:
-        return optimizer.to_json()
+        return part.to_json(full)
     except SettingError:  # a Python object
         return None
 

@@ -45,6 +45,7 @@ def record(
     validation=lambda e: 1.1 * falls(e) + 0.02, batch=None, gradient=lambda step, depth: 1e-2,
     rms=lambda step, depth: 1.0, nonfinite=lambda step, depth: 0.0, zero=lambda step, depth: 0.4,
     ratio=lambda step, path: 1e-3, moves=lambda path: True, weight_gradient=lambda step, path: 1e-2,
+    accuracy=None,
     weight=lambda step, path: 0.3, turns=lambda step: 0.6, std=lambda step: 0.1, units=None, setup=None, time=None,
 ):  # fmt: skip
     """depth counts layers from the input, 0 the first. What has `step` is asked at each measured step."""
@@ -83,9 +84,11 @@ def record(
                 for name, of in {"dead": {}, "saturated": {}, **units}.items()
             }  # fmt: skip
             made.add({"kind": "units", "step": step, **of_layers})
-        scored = {"loss": number(train(e))}
+        right = [{"accuracy": a} for a in accuracy(e)] if accuracy else [{}, {}]  # of training, of validation
+        scored = {"loss": number(train(e)), **right[0]}
+        unseen = None if validation is None else {"loss": number(validation(e)), **right[1]}
         made.add({"kind": "epoch", "epoch": e, "step": step, "train": {"loss": number(mean)}, "sample": scored,
-                  "validation": None if validation is None else {"loss": number(validation(e))}})  # fmt: skip
+                  "validation": unseen})  # fmt: skip
     return made
 
 

@@ -249,6 +249,23 @@ def test_overfitting():
     assert diagnose(record(validation=None)) == []
 
 
+def test_label_noise():
+    told = {"validation_rows": 400, "loss_settings": {"type": "cross_entropy", "label_smoothing": 0.05}}
+    result = {"doubts": {"suspects": [7, 3]}}
+    wrong = record(accuracy=lambda e: (0.75, 0.92), setup=told)
+    found = named(wrong, "label_noise", result)
+    assert found.severity == "warning" and "92% of validation" in found.summary and "75%" in found.summary
+    assert "rows 7, 3" in found.summary and found.step is None
+    assert found.remedies[1].settings == {"loss": {"type": "cross_entropy", "label_smoothing": 0.2}}
+    # a near miss: as far apart, of too few rows to tell; and equally often right, however seldom
+    assert diagnose(record(accuracy=lambda e: (0.75, 0.92), setup={**told, "validation_rows": 20})) == []
+    assert diagnose(record(accuracy=lambda e: (0.75, 0.78), setup=told)) == []
+    assert diagnose(record(accuracy=lambda e: (0.75, 0.92))) == []  # how many rows were asked is not told
+    # learned by heart in the end: it is the best epoch that counts
+    heart = record(accuracy=lambda e: (0.75, 0.92) if e <= 5 else (1.0, 0.7), **RISES, setup=told)
+    assert alarms(heart) == ["label_noise"] and "overfitting" in named(heart, "label_noise").symptoms
+
+
 def test_stopped_too_early():
     straight = {"train": lambda e: 1.0 - 0.04 * e, "validation": lambda e: 1.05 - 0.04 * e}
     found = named(record(**straight), "stopped_too_early")

@@ -14,6 +14,8 @@ from pellucid.doctor.symptoms import DECOUPLED, Symptom, hidden_matrices
 
 FEW = 100  # updates: no network of more than one layer has learned much after so few
 NARROW = 3  # units
+SAMPLED = 2048  # training rows that are scored each epoch at most
+NOISY, ERRORS = 0.05, 3.0  # by how much, and by how many standard errors, validation is above training
 LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
@@ -136,6 +138,45 @@ def random_labels(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
             "trivial": state.trivial}, symptoms=("validation_at_chance",), confidence=0.7,
             remedies=(Remedy({}, "look whether rows and labels still belong together (a shuffle of one, an offset)"),
                       Remedy({}, "more data, if there are very few rows")),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def label_noise(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """At its best the network is right more often on examples that it never saw than on those it learns from. A clean
+    set never looks so, whatever its difficulty: it is the labels of the training examples that are wrong."""
+    sample, validation = case.scores("sample", "accuracy"), case.scores("validation", "accuracy")
+    losses = case.validation
+    rows, unseen = case.figure("rows"), case.figure("validation_rows")
+    if not (rows and unseen and len(sample) and len(losses)):
+        return []
+    sample, validation, losses = aligned(sample, validation, losses)
+    if not np.isfinite(losses.values).any():
+        return []
+    best = int(np.nanargmin(losses.values))
+    own, other = float(sample.values[best]), float(validation.values[best])
+    looked = min(rows, SAMPLED)
+    both = (own * looked + other * unseen) / (looked + unseen)
+    error = math.sqrt(max(both * (1 - both), 1e-4) * (1 / looked + 1 / unseen))
+    if not (other - own > NOISY and other - own > ERRORS * error):
+        return []
+    suspects = (case.result.get("doubts") or {}).get("suspects") or []
+    said = f", first of all those of rows {', '.join(str(row) for row in suspects[:5])}" if suspects else ""
+    spec = case.spec("loss_settings")
+    smoothed = {"loss": {**spec, "label_smoothing": 0.2}} if spec and "label_smoothing" in spec else {}
+    return [
+        Finding(
+            "label_noise", "warning",
+            f"at its best, after {losses.steps[best]:,} updates, the network answers {other:.0%} of validation rightly "
+            f"and only {own:.0%} of the examples that it learns from: many of their labels seem wrong{said}",
+            evidence={"training": own, "validation": other, "errors": (other - own) / error, "suspects": suspects},
+            symptoms=("training_below_validation",), confidence=0.85,
+            remedies=(
+                Remedy({}, "look at the training labels, those that the network is surest against first"),
+                *([Remedy(smoothed, "a loss that trusts each label less")] if smoothed else []),
+                *remedies.option(case, "keep the best epoch, before wrong labels are learned by heart", keep="best"),
+            ),
         )
     ]  # fmt: skip
 

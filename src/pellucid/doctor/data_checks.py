@@ -15,6 +15,7 @@ from pellucid.doctor.finding import Finding, Remedy
 LARGE = 30.0  # an input's size (rms) at which a step that suits the bias is far too long for its weight
 UNLIKE = 100.0  # a column's std beside the median one: two decades (LeCun et al. 1998 want them alike)
 OFFSET = 3.0  # |mean| / std
+SMALL = 0.01  # an rms of inputs that hardly reach the first sums
 FEW_ROWS = 20  # below it nothing is concluded from how columns or rows are alike
 MOST_COLUMNS, MOST_ROWS = 512, 2_000  # looked at where every column is compared with every other
 STANDARDIZE = Remedy({"data.standardize": True}, "standardise the inputs, with the training part's mean and scale")
@@ -113,7 +114,8 @@ def nonfinite_data(d: DataFacts) -> list[Finding]:
 
 
 def unscaled_inputs(d: DataFacts) -> list[Finding]:
-    """Warned of where a step suits one input and not another: sizes far above 1, or one far above what is typical.
+    """Warned of where a step suits one input and not another: sizes far above 1, or one far above what is typical;
+    and where all of them are next to nothing.
 
     An offset is a note, for a bias makes up for it, slowly; and so is a column far below the others, which is only
     heard less. Columns of 0 and 1 are left out, and so are those that are nearly always 0, as a picture's margin is.
@@ -144,6 +146,8 @@ def unscaled_inputs(d: DataFacts) -> list[Finding]:
         )
     elif rms[large] > LARGE:
         said = f"{name(large)} reaches the first layer with an rms of {rms[large]:.3g}; about 1 is what suits"
+    elif rms[large] < SMALL and x.shape[1] > 1:  # of pictures `scaled_twice` tells
+        said = f"no input reaches the first layer with an rms above {rms[large]:.2g}; about 1 is what suits"
     elif offset[far] > OFFSET:
         what, severity = name(far) if x.shape[1] > 1 else "the input", "note"
         said = f"{what} reaches the first layer with a mean {offset[far]:.3g} times its spread away from 0"

@@ -182,23 +182,26 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "overfitting",
         "label_noise",
     ),
-    "label_noise": ("overfitting",),
+    "label_noise": ("overfitting", "underfitting"),
     "frozen_layer": ("stopped_too_early",),
     "overfitting": ("stopped_too_early",),
-    "class_imbalance": ("distribution_shift",),
+    "class_imbalance": ("distribution_shift", "label_noise"),
+    "distribution_shift": ("label_noise",),
     "sorted_data": (
         "overfitting",
         "oscillation",
+        "label_noise",
     ),
 }
 SURE = 0.6  # a confidence
 LAST = ("plateau", "underfitting", "random_labels")  # concluded where nothing else explains the harm
 COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribution_shift", "sorted_data")
-# what preflight warns of, and what is nevertheless no alarm in a run that learns well
+# what preflight warns of, and what is nevertheless no alarm in a run that learns well. A loss behind the wrong output,
+# and weights that let the signal fade or grow a thousandfold, are faults of the program that cost time even so.
 FORGIVEN = (
-    "unscaled_inputs", "unscaled_targets", "bad_initial_weights", "class_imbalance", "no_nonlinearity",
-    "targets_out_of_range", "loss_output_mismatch", "scaled_twice", "distribution_shift", "symmetric_units",
-    "contradictory_labels", "ignores_input", "cannot_overfit", "wrong_update",
+    "unscaled_inputs", "unscaled_targets", "class_imbalance", "no_nonlinearity", "targets_out_of_range",
+    "scaled_twice", "distribution_shift", "symmetric_units", "contradictory_labels", "ignores_input", "cannot_overfit",
+    "wrong_update",
 )  # fmt: skip
 
 
@@ -244,7 +247,8 @@ def suspected(before: list[Finding], named: list[Finding], state: Progress) -> l
     sure = [f for f in [*before, *named] if f.alarm and (f.problem not in LAST or f.confidence > SURE)]
     if sure or not state.harmed:
         return before
-    notes = sorted((f for f in before if f.problem in FORGIVEN), key=lambda f: (f.about.rank, -f.confidence))
+    likely = (*FORGIVEN, "bad_initial_weights", "loss_output_mismatch")
+    notes = sorted((f for f in before if f.problem in likely), key=lambda f: (f.about.rank, -f.confidence))
     raised = dataclasses.replace(notes[0], severity="warning", confidence=SURE) if notes else None
     return [raised if raised is not None and f is notes[0] else f for f in before]
 

@@ -69,7 +69,7 @@ def constant_output(f: LossFacts) -> list[Finding]:
 
 
 def loss_output_mismatch(f: LossFacts) -> list[Finding]:
-    """A warning where the gradient is flattened or cut off; what only learns more slowly is a note."""
+    """A warning where the gradient is flattened, cut off or bounded; what only learns more slowly is a note."""
     if f.link == "joint" or f.narrow is not None or (f.link == "softmax" and f.outputs == 1):
         return []
     found = _squashed(f) if f.link in ("softmax", "sigmoid") else _squared(f)
@@ -103,7 +103,7 @@ def _squashed(f: LossFacts):
     if f.last in ("sigmoid", "tanh"):
         low, high = RANGES[f.last]
         said = f"{f.path!r} keeps the raw outputs between {low:g} and {high:g}, so that {f.name} can never be sure"
-        return "note", said, (NO_ACTIVATION,)
+        return "warning", said, (NO_ACTIVATION,)
     return None
 
 
