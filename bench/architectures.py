@@ -1,12 +1,12 @@
-"""How fast one training step is for convolutional, recurrent and transformer networks, beside PyTorch.
+"""How fast one training step is for convolutional, recurrent and transformer networks, beside PyTorch, Keras, Flax.
 
     python bench/architectures.py                       # every row, every contender, 5 rounds, alternating
     python bench/architectures.py --row lstm128 --rounds 3
 
-The same layers, shapes, batch, dtype (float32) and optimizer (Adam) on both sides; Pellucid as a user runs it, signals
-on. Data are random: the time of a step does not depend on them. Each contender runs in a process of its own, those of a
-round one after the other; a first epoch, which compiles, is not counted. Needs the `bench` extra (and for torch-compile
-a C++ compiler).
+The same layers, shapes, batch, dtype (float32) and optimizer (Adam) on all sides; Pellucid as a user runs it, signals
+on; PyTorch eager and compiled; Keras 3 on JAX and Flax NNX (`peers.py`). Data are random: the time of a step does not
+depend on them. Each contender runs in a process of its own, those of a round one after the other; a first epoch, which
+compiles, is not counted. Needs the `bench` extra (and for torch-compile a C++ compiler).
 
     cnn28, cnn32   28 x 28 x 1 and 32 x 32 x 3, batch 64: conv 32, 64 (3 x 3), each with ReLU and pooling, dense 128
     rnn128, ...    sequences of 64 steps of 32 numbers, batch 64: one recurrent layer, its last state, a dense layer
@@ -18,10 +18,11 @@ import statistics
 import time
 
 import numpy as np
+import peers
 from rounds import alternate, answer, arguments, told
 
 STEPS = {"cnn28": 40, "cnn32": 30, "rnn128": 60, "lstm128": 40, "gru128": 40, "lstm512": 8, "transformer": 30}
-CONTENDERS = ("pellucid", "torch", "torch-compile")
+CONTENDERS = ("pellucid", "torch", "torch-compile", "keras", "flax")
 EPOCHS = 2
 
 
@@ -61,7 +62,7 @@ def pellucid(row: str) -> dict:
         block = lambda width: (pc.Conv(width), pc.ReLU(), pc.MaxPool(2))  # noqa: E731
         layer = pc.Sequential(*block(32), *block(64), pc.Flatten(), pc.Dense(128), pc.ReLU(), pc.Dense(10))
     else:
-        kind = {"rnn": pc.RNN, "lstm": pc.LSTM, "gru": pc.GRU}[row.rstrip("0123456789")]
+        kind = {"rnn": pc.RNN, "lstm": pc.LSTM, "gru": pc.GRU}[peers.kind_and_width(row)[0]]
         layer = pc.Sequential(kind(width_of(row), each_step=False), pc.Dense(10))
     network = pc.Network(layer).initialised(jax.random.key(0), x[:1])
     settings = Settings(
@@ -81,7 +82,7 @@ def pellucid(row: str) -> dict:
 
 
 def width_of(row: str) -> int:
-    return int(row.lstrip("rnlstmgu"))
+    return peers.kind_and_width(row)[1]
 
 
 def torch(row: str, compiled: bool) -> dict:
@@ -121,7 +122,7 @@ def module(t, row: str):
         )  # fmt: skip
     if row == "transformer":
         return transformer(t)
-    kind = {"rnn": t.nn.RNN, "lstm": t.nn.LSTM, "gru": t.nn.GRU}[row.rstrip("0123456789")]
+    kind = {"rnn": t.nn.RNN, "lstm": t.nn.LSTM, "gru": t.nn.GRU}[peers.kind_and_width(row)[0]]
 
     class Recurrent(t.nn.Module):
         def __init__(self):
@@ -167,7 +168,10 @@ def transformer(t, layers: int = 4, heads: int = 4, width: int = 128, context: i
 
 
 def one(contender: str, row: str) -> dict:
-    found = pellucid(row) if contender == "pellucid" else torch(row, compiled=contender == "torch-compile")
+    if contender in ("keras", "flax"):
+        found = getattr(peers, contender)(row, data(row), EPOCHS)
+    else:
+        found = pellucid(row) if contender == "pellucid" else torch(row, compiled=contender == "torch-compile")
     return {**found, "steps": STEPS[row]}
 
 
@@ -178,7 +182,7 @@ def main() -> None:
         return
     contenders = args.contender or CONTENDERS
     print(told(args.rounds) + "\n")
-    print("| row | " + " | ".join(contenders) + " | PyTorch's best / Pellucid | peak memory |")
+    print("| row | " + " | ".join(contenders) + " | the best other / Pellucid | peak memory |")
     print("|---" * (len(contenders) + 3) + "|")
     for row in args.row or STEPS:
         print(compare(row, contenders, args.rounds), flush=True)
