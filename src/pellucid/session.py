@@ -410,6 +410,7 @@ class Session:
             "stopped": loop.stopped,
             "seconds": round(seconds, 3),
             "compile_seconds": round(compiling, 3),
+            "waiting_seconds": round(loop.feed.waited, 3),
             "examples_per_second": round(examples / max(seconds - compiling, 1e-3), 1),
             "parameters": self.network.parameters,
             "peak_memory_bytes": outcome.peak_memory(),

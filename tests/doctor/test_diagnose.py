@@ -249,6 +249,23 @@ def test_overfitting():
     assert diagnose(record(validation=None)) == []
 
 
+def test_bad_epsilon():
+    large = {"optimizer_settings": {"type": "adam", "eps": 0.1, "learning_rate": 0.001}}
+    found = named(record(**STUCK, setup=large), "bad_epsilon")
+    assert alarms(record(**STUCK, setup=large)) == ["bad_epsilon"] and "0.1" in found.summary
+    assert found.remedies[0].settings["optimizer"]["eps"] == 1e-8
+    small = {"optimizer_settings": {"type": "adam", "eps": 1e-3, "learning_rate": 0.001}}
+    assert "bad_epsilon" not in alarms(record(**STUCK, setup=small))  # a tenth of the gradient's size
+
+
+def test_starved_input():
+    times = {"seconds": 100.0, "compile_seconds": 10.0}
+    found = named(record(), "starved_input", {**times, "waiting_seconds": 60.0})
+    assert "60 of 90 seconds" in found.summary
+    assert diagnose(record(), {**times, "waiting_seconds": 20.0}) == []
+    assert diagnose(record(), {"seconds": 4.0, "compile_seconds": 0.0, "waiting_seconds": 4.0}) == []
+
+
 def test_label_noise():
     told = {"validation_rows": 400, "loss_settings": {"type": "cross_entropy", "label_smoothing": 0.05}}
     result = {"doubts": {"suspects": [7, 3]}}

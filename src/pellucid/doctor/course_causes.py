@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import Case, aligned, median
+from pellucid.doctor.case import Case, aligned, known, median
 from pellucid.doctor.cause import cause, of, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -16,6 +16,7 @@ FEW = 100  # updates: no network of more than one layer has learned much after s
 NARROW = 3  # units
 SAMPLED = 2048  # training rows that are scored each epoch at most
 NOISY, ERRORS = 0.05, 3.0  # by how much, and by how many standard errors, validation is above training
+WAITED = 5.0  # seconds: less is not worth a word
 LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
@@ -220,6 +221,27 @@ def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list
             f"the budget of {case.last_step:,} updates ended before the loss had settled; {state_said(state)}",
             step=case.last_step, evidence={"updates": case.last_step, "last": state.last, "start": state.start},
             symptoms=("falling_at_the_end",), confidence=0.7, remedies=tuple(remedies.longer(case)),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def starved_input(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """Of a set that is read while the training goes on: most of the time went into waiting for it."""
+    waited, all_ = known(case.result, "waiting_seconds"), known(case.result, "seconds")
+    compiled = known(case.result, "compile_seconds") or 0.0
+    if not waited or not all_ or waited < WAITED or waited < 0.5 * (all_ - compiled):
+        return []
+    return [
+        Finding(
+            "starved_input", "warning",
+            f"{waited:,.0f} of {all_ - compiled:,.0f} seconds of training were spent waiting for the next examples to "
+            "be read",
+            evidence={"waiting_seconds": waited, "seconds": all_}, symptoms=("waiting",), confidence=0.9,
+            remedies=(
+                Remedy({}, "a faster disk, or memory enough to hold the set"),
+                *remedies.option(case, "larger batches, of which fewer are waited for", batch_size=256),
+            ),
         )
     ]  # fmt: skip
 

@@ -183,6 +183,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "label_noise",
     ),
     "label_noise": ("overfitting", "underfitting"),
+    "bad_epsilon": ("learning_rate_too_low", "stopped_too_early", "underfitting", "vanishing_gradients"),
     "frozen_layer": ("stopped_too_early",),
     "overfitting": ("stopped_too_early",),
     "class_imbalance": ("distribution_shift", "label_noise"),

@@ -3,13 +3,14 @@
 import numpy as np
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import BENDS, Case, median
+from pellucid.doctor.case import BENDS, Case, known, median
 from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbers_of
 
 LOW = 1e-3  # an update beside the weight: less is a small step
+SWALLOWED = 3  # epsilon beside the gradient's size: more slows the steps
 CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
@@ -179,6 +180,29 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
                 *remedies.toward(case, n["ratio"]),
                 *remedies.option(case, "find it by a range test", learning_rate="auto"),
             ),
+        )
+    ]  # fmt: skip
+
+
+@cause
+def bad_epsilon(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
+    """What the optimizer adds to the gradient's size, lest it divide by nothing, is larger than that size."""
+    spec = case.spec("optimizer_settings")
+    epsilon = known(spec, "eps") if spec else None
+    sizes = case.signal("weight", "gradient").values
+    if not epsilon or not sizes.size or spec is None:
+        return []
+    typical = median(sizes)
+    if not 0 < typical < epsilon / SWALLOWED:
+        return []
+    usual = {"optimizer": {**spec, "eps": 1e-8}}
+    return [
+        Finding(
+            "bad_epsilon", severity(state.harmed or state.unfinished),
+            f"the optimizer divides by the gradient's size plus {epsilon:g}, and that size is {typical:.1g}: it takes "
+            f"steps {epsilon / typical:,.0f} times smaller than its learning rate means; {state_said(state)}",
+            step=0, evidence={"epsilon": epsilon, "gradient": typical}, symptoms=("large_epsilon",), confidence=0.85,
+            remedies=(Remedy(usual if case.told("recipe") else {}, "the usual epsilon"),),
         )
     ]  # fmt: skip
 

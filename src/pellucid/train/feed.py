@@ -1,5 +1,6 @@
 """Examples on the device: all of them at once, or, of a set larger than memory, those of one chunk after the other."""
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +25,7 @@ class Feed:
     def __init__(self, program: Program, train: Part, steps: int):
         self.program, self.train, self.steps = program, train, steps
         self.next: tuple[tuple[int, int], Future] | None = None
+        self.waited = 0.0  # seconds in which the training stood still for want of examples
         if program.streamed:
             row = int(np.prod(train.x.shape[1:])) * np.dtype(train.x.dtype).itemsize
             self.steps = max(min(steps, CHUNK_BYTES // (row * program.batch)), 1)
@@ -41,11 +43,12 @@ class Feed:
                 self.order = id(order), jnp.asarray(order)
                 self._held = order  # so that its id stays its own
             return self.data, self.order[1], 0
-        key = id(order), first
+        key, began = (id(order), first), time.perf_counter()
         if self.next is not None and self.next[0] == key:
             found = self.next[1].result()
         else:
             found = self._read(order, first)
+        self.waited += time.perf_counter() - began
         self._held, after = order, first + self.steps
         self.next = None
         if after < self.program.steps_per_epoch:
