@@ -196,9 +196,10 @@ def bad_epsilon(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
     if not 0 < typical < epsilon / SWALLOWED:
         return []
     usual = {"optimizer": {**spec, "eps": 1e-8}}
+    much_left = state.trivial > 0 and state.last > 0.3 * state.trivial
     return [
         Finding(
-            "bad_epsilon", severity(state.harmed or state.unfinished),
+            "bad_epsilon", severity(state.harmed or state.unfinished or much_left),
             f"the optimizer divides by the gradient's size plus {epsilon:g}, and that size is {typical:.1g}: it takes "
             f"steps {epsilon / typical:,.0f} times smaller than its learning rate means; {state_said(state)}",
             step=0, evidence={"epsilon": epsilon, "gradient": typical}, symptoms=("large_epsilon",), confidence=0.85,
