@@ -1,0 +1,93 @@
+"""A linear probe on every layer: how well a linear model reads the targets off what leaves it. Alain & Bengio 2016.
+
+The probe is ridge regression in closed form: on the numbers themselves, or on +1 for the true class and -1 for the
+others, of which the largest answer wins. It learns on training rows and is scored on held-out ones; how strongly it is
+held back is chosen on a fifth of the training rows. The first entry is the input itself.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pellucid.inspection.looking import LEAST
+from pellucid.inspection.subject import Subject, rounded
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # times the number of rows
+MOST_CLASSES = 300
+
+
+def separability(subject: Subject) -> dict[str, Any] | None:
+    """{"metric", "chance", "layers": [{"layer", "score", "features", "read"}], ...}; None for several targets of unlike
+    kinds, for pairs of texts, and where there are too few rows.
+
+    features: how many numbers the layer gives for an example; read: how many the probe read (larger outputs are folded,
+    see `looking`).
+    """
+    targets = subject.targets
+    classes = targets.width if targets.tokens else len(targets.classes)
+    if targets.task in ("pairs", "mixed") or targets.kinds == {"binary"} or classes > MOST_CLASSES:
+        return None
+    looked = subject.looked
+    split, total = looked.split, len(looked.y)
+    if min(split, total - split) < LEAST:
+        return None
+    y = looked.y if not classes else looked.y.reshape(total).astype(np.int64)
+    layers = []
+    for path, values in looked.features.items():
+        score = probe(values[:split], y[:split], values[split:], y[split:], classes)
+        layers.append(
+            {"layer": path, "score": rounded(score), "features": looked.sizes[path], "read": values.shape[1]}
+        )
+    return {
+        "metric": "accuracy" if classes else "r2", "chance": rounded(_chance(y[:split], y[split:], classes)),
+        "training": split, "held_out": total - split, "part": subject.name, "each": looked.each, "layers": layers,
+    }  # fmt: skip
+
+
+def probe(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, classes: int) -> float:
+    """The score on held-out rows of a linear model that is fitted to x [n, d], y [n] classes, or numbers [n] or [n, k]
+    with classes 0: accuracy or R2.
+
+    >>> x = np.array([[0.0], [1.0], [2.0], [3.0]] * 5)
+    >>> probe(x, (x[:, 0] > 1.5).astype(int), x, (x[:, 0] > 1.5).astype(int), 2)
+    1.0
+    """
+    wanted = _one_against_all(y, classes) if classes else y.reshape(len(y), -1).astype(np.float64)
+    inner = np.arange(len(x)) % 5 == 4
+    penalty = PENALTIES[1]
+    if inner.sum() >= LEAST:
+        tried = _fitted(x[~inner], wanted[~inner], x[inner], PENALTIES)
+        penalty = max(zip(PENALTIES, tried, strict=True), key=lambda one: _score(one[1], y[inner], classes))[0]
+    return _score(_fitted(x, wanted, held_x, (penalty,))[0], held_y, classes)
+
+
+def _one_against_all(y: np.ndarray, classes: int) -> np.ndarray:
+    return np.where(np.arange(classes) == y[:, None], 1.0, -1.0)
+
+
+def _fitted(x: np.ndarray, wanted: np.ndarray, other: np.ndarray, penalties: tuple[float, ...]) -> list[np.ndarray]:
+    """What ridge regression with each penalty says for the rows `other`: standardised features, a free constant."""
+    mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    scale = np.where(scale > 1e-7 * np.maximum(np.abs(mean), 1e-30), scale, np.inf)  # constant ones say nothing
+    x = np.nan_to_num((x - mean) / scale)
+    other = np.nan_to_num((other - mean) / scale)
+    centre = wanted.mean(0)
+    square, right = x.T @ x, x.T @ (wanted - centre)
+    found = []
+    for penalty in penalties:
+        weights = np.linalg.solve(square + penalty * len(x) * np.eye(len(square)), right)
+        found.append(other @ weights + centre)
+    return found
+
+
+def _score(said: np.ndarray, y: np.ndarray, classes: int) -> float:
+    if classes:
+        return float((said.argmax(1) == y).mean())
+    y = y.reshape(len(y), -1)
+    rest, spread = ((y - said) ** 2).sum(0), ((y - y.mean(0)) ** 2).sum(0)
+    return float(np.mean(1 - rest / np.where(spread > 0, spread, 1.0)))
+
+
+def _chance(y: np.ndarray, held: np.ndarray, classes: int) -> float:
+    """What always naming the most common class of the training rows gives; 0 for numbers."""
+    return float((held == np.bincount(y, minlength=classes).argmax()).mean()) if classes else 0.0
