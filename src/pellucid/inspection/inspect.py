@@ -14,13 +14,18 @@ import numpy as np
 from pellucid import files
 from pellucid.data import Dataset, Prepared
 from pellucid.errors import PellucidWarning
+from pellucid.inspection.attention import attention
 from pellucid.inspection.by_class import by_class
 from pellucid.inspection.calibration import calibration
+from pellucid.inspection.exciting import exciting
+from pellucid.inspection.filters import filters
 from pellucid.inspection.importance import importance
 from pellucid.inspection.mistakes import mistakes
+from pellucid.inspection.saliency import saliency
 from pellucid.inspection.separability import separability
 from pellucid.inspection.subject import Subject
 from pellucid.inspection.values import values
+from pellucid.inspection.writing import pairs, sample, surprise
 from pellucid.network.network import Network
 from pellucid.train.loss import Loss
 from pellucid.train.metric import Metric
@@ -35,6 +40,13 @@ SUBJECTS: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
     "calibration": calibration,
     "importance": importance,
     "separability": separability,
+    "filters": filters,
+    "exciting": exciting,
+    "saliency": saliency,
+    "attention": attention,
+    "sample": sample,
+    "surprise": surprise,
+    "pairs": pairs,
 }
 
 
@@ -51,7 +63,9 @@ def inspect(
     found: dict[str, Any] = {"format": FORMAT, "part": subject.name, "task": subject.targets.task}
     for name, look in SUBJECTS.items():
         try:
-            seen = look(subject)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # a score that is not defined is told as NaN, once and not per shuffle
+                seen = look(subject)
         except Exception as error:  # a page with one thing less is better than a run lost at its end
             said = f"{name} could not be inspected: {type(error).__name__}: {error}"
             warnings.warn(said, PellucidWarning, stacklevel=2)

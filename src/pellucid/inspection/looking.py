@@ -25,9 +25,12 @@ FEATURES = 512
 TRAINING, HELD_OUT = 1_024, 512  # rows, where the network is cheap
 LEAST = 8  # rows of either, or nothing is said
 WORK = 20_000_000_000  # operations that the pass may take; of a dearer network fewer rows are read
+NUMBERS = 60_000_000  # that may leave the layers in all
 MOST_LAYERS = 24
 MOST_PEAKS = 4
-SILENT = ("flatten", "dropout", "identity", "input", "grey", "standardise")  # they pass on what they got
+# they pass on what they got, or, when they do not learn, a multiple of it for each channel, which a linear probe reads
+# alike
+SILENT = ("flatten", "dropout", "identity", "input", "grey", "batch_norm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,7 @@ def look(network: Network, prepared: Prepared, held_out: str, images: bool, oper
     steps, sequence = prepared.targets.each_step, not images and len(network.example().shape) != 2
     sequence = sequence or prepared.features.vocabulary is not None
     each = network.example().shape[1] if steps else 1
-    afford = min(WORK // operations, 200_000_000 // max(_numbers(network), 1))
+    afford = min(WORK // operations, NUMBERS // max(_numbers(network), 1))
     share = min(1.0, max(afford, 3 * LEAST) / (TRAINING + HELD_OUT))
     some = [
         _some(prepared.train, int(TRAINING * share) // each),

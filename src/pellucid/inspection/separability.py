@@ -5,6 +5,7 @@ others, of which the largest answer wins. It learns on training rows and is scor
 held back is chosen on a fifth of the training rows. The first entry is the input itself.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from pellucid.inspection.looking import LEAST
 from pellucid.inspection.subject import Subject, rounded
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # times the number of rows
+PENALTIES = (1e-3, 1e-2, 1e-1)  # times the number of rows
 MOST_CLASSES = 300
 
 
@@ -33,11 +34,10 @@ def separability(subject: Subject) -> dict[str, Any] | None:
         return None
     y = looked.y if not classes else looked.y.reshape(total).astype(np.int64)
     layers = []
-    for path, values in looked.features.items():
-        score = probe(values[:split], y[:split], values[split:], y[split:], classes)
-        layers.append(
-            {"layer": path, "score": rounded(score), "features": looked.sizes[path], "read": values.shape[1]}
-        )
+    with _one_thread():
+        for path, values in looked.features.items():
+            score = rounded(probe(values[:split], y[:split], values[split:], y[split:], classes))
+            layers.append({"layer": path, "score": score, "features": looked.sizes[path], "read": values.shape[1]})
     return {
         "metric": "accuracy" if classes else "r2", "chance": rounded(_chance(y[:split], y[split:], classes)),
         "training": split, "held_out": total - split, "part": subject.name, "each": looked.each, "layers": layers,
@@ -52,32 +52,33 @@ def probe(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, 
     >>> probe(x, (x[:, 0] > 1.5).astype(int), x, (x[:, 0] > 1.5).astype(int), 2)
     1.0
     """
-    wanted = _one_against_all(y, classes) if classes else y.reshape(len(y), -1).astype(np.float64)
+    wanted = _one_against_all(y, classes) if classes else y.reshape(len(y), -1)
+    x, held_x = _standardised(x.astype(np.float32), held_x.astype(np.float32))
+    centre = wanted.mean(0, dtype=np.float64).astype(np.float32)
+    wanted = (wanted - centre).astype(np.float32)
+    square, right = x.T @ x, x.T @ wanted
     inner = np.arange(len(x)) % 5 == 4
     penalty = PENALTIES[1]
     if inner.sum() >= LEAST:
-        tried = _fitted(x[~inner], wanted[~inner], x[inner], PENALTIES)
-        penalty = max(zip(PENALTIES, tried, strict=True), key=lambda one: _score(one[1], y[inner], classes))[0]
-    return _score(_fitted(x, wanted, held_x, (penalty,))[0], held_y, classes)
+        rest = square - x[inner].T @ x[inner], right - x[inner].T @ wanted[inner]
+        tried = {one: x[inner] @ _weights(*rest, one * len(x)) + centre for one in PENALTIES}
+        penalty = max(tried, key=lambda one: _score(tried[one], y[inner], classes))
+    return _score(held_x @ _weights(square, right, penalty * len(x)) + centre, held_y, classes)
 
 
 def _one_against_all(y: np.ndarray, classes: int) -> np.ndarray:
-    return np.where(np.arange(classes) == y[:, None], 1.0, -1.0)
+    return np.where(np.arange(classes) == y[:, None], np.float32(1), np.float32(-1))
 
 
-def _fitted(x: np.ndarray, wanted: np.ndarray, other: np.ndarray, penalties: tuple[float, ...]) -> list[np.ndarray]:
-    """What ridge regression with each penalty says for the rows `other`: standardised features, a free constant."""
+def _standardised(x: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both by the mean and spread of x; what is constant in x says nothing."""
     mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
-    scale = np.where(scale > 1e-7 * np.maximum(np.abs(mean), 1e-30), scale, np.inf)  # constant ones say nothing
-    x = np.nan_to_num((x - mean) / scale)
-    other = np.nan_to_num((other - mean) / scale)
-    centre = wanted.mean(0)
-    square, right = x.T @ x, x.T @ (wanted - centre)
-    found = []
-    for penalty in penalties:
-        weights = np.linalg.solve(square + penalty * len(x) * np.eye(len(square)), right)
-        found.append(other @ weights + centre)
-    return found
+    scale = np.where(scale > 1e-6 * np.maximum(np.abs(mean), 1e-30), scale, np.inf)
+    return tuple(np.nan_to_num((one - mean) / scale).astype(np.float32) for one in (x, other))
+
+
+def _weights(square: np.ndarray, right: np.ndarray, penalty: float) -> np.ndarray:
+    return np.linalg.solve(square + np.float32(penalty) * np.eye(len(square), dtype=np.float32), right)
 
 
 def _score(said: np.ndarray, y: np.ndarray, classes: int) -> float:
@@ -91,3 +92,13 @@ def _score(said: np.ndarray, y: np.ndarray, classes: int) -> float:
 def _chance(y: np.ndarray, held: np.ndarray, classes: int) -> float:
     """What always naming the most common class of the training rows gives; 0 for numbers."""
     return float((held == np.bincount(y, minlength=classes).argmax()).mean()) if classes else 0.0
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """For small systems of equations, threads that wait for each other cost more than they bring; on a busy machine
+    ten times as much."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1)

@@ -6,20 +6,23 @@ computed once and kept.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pellucid.data import Dataset, Part, Prepared, Targets
 from pellucid.inspection.grid import grid_of
 from pellucid.inspection.looking import Looked, look
+from pellucid.network.looks import attention_looks
 from pellucid.network.network import Network, forward
 from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.trace import Traced, block_rows, operations, trace
+from pellucid.outcome import streams
 from pellucid.train.loss import Loss
 from pellucid.train.metric import Metric
 
 MOST_ROWS = 2_000  # rows that outputs are computed for, where nobody gives those of the whole part
+TOKENS = 320  # of a text that a language model reads
 PARTS = ("test", "validation", "train")
 
 
@@ -97,6 +100,15 @@ class Subject:
     def looked(self) -> Looked:
         return look(self.network, self.prepared, self.name, self.grid is not None, self.operations)
 
+    @cached_property
+    def read(self) -> "Read":
+        """A piece of text that a language model has read, from the start of the part."""
+        steps = self.part.x.shape[1]
+        ids, following = (np.asarray(v[: max(TOKENS // steps, 1)]) for v in (self.part.x, self.part.y))
+        if streams(self.network, self.targets):  # it reads on and on: one long row; else windows that stand alone
+            ids, following = (v.reshape(1, -1)[:, :TOKENS] for v in (ids, following))
+        return Read(ids, following, *attention_looks(self.network, ids))
+
     def raw_outputs(self, x: np.ndarray) -> np.ndarray:
         """Outputs before the link, in blocks of the one shape that `Network.predict` uses."""
         params, state = self.network._weights()
@@ -106,6 +118,16 @@ class Subject:
             block, n = pad_rows(x[start : start + size], size)
             out.append(np.asarray(forward(self.network.layer, params, state, block, None))[:n])
         return np.concatenate(out)
+
+
+class Read(NamedTuple):
+    """ids, following: [n, steps], each token and the one behind it.   logits: [n, steps, vocabulary], what the network
+    said of the latter.   looks: see `attention_looks`."""
+
+    ids: np.ndarray
+    following: np.ndarray
+    logits: np.ndarray
+    looks: dict[str, np.ndarray]
 
 
 def strided(n: int, most: int) -> np.ndarray:
