@@ -9,7 +9,7 @@ from pellucid.inspection.subject import Subject, rounded
 from pellucid.network.looks import attention_looks
 from pellucid.network.trace import operations
 
-MOST_TOKENS = 32
+MOST_TOKENS = 24
 MOST_LAYERS, MOST_HEADS = 3, 4
 PAIRS = 3
 ATTENDS = ("attention", "luong_attention", "bahdanau_decoder")

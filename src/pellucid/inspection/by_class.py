@@ -11,7 +11,7 @@ MOST_CLASSES = 200
 
 
 def by_class(subject: Subject) -> dict[str, Any] | None:
-    """{"classes": [{"class", "precision", "recall", "f1", "support", "predicted"}]}; of several labels, one row a label.
+    """{"classes": [{"class", "precision", "recall", "f1", "support", "predicted"}]}; of several labels, a row a label.
     Precision is None where a class was never predicted, recall where it never occurs."""
     targets = subject.targets
     if targets.kinds == {"binary"} and subject.outputs is not None:

@@ -8,6 +8,7 @@ the world depends on: of two columns that say the same, either may seem worthles
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pellucid.inspection.subject import Subject, rounded, strided
@@ -25,7 +26,7 @@ def importance(subject: Subject) -> dict[str, Any] | None:
     deviation. With more than `MOST_COLUMNS`, one shuffle of each says which are looked at closely.
     """
     groups = columns_of(subject)
-    if groups is None or len(subject.part) < 2:
+    if groups is None or len(subject.part) < 2 or (subject.metric is None and subject.loss is None):
         return None
     tried = len(groups) if len(groups) > MOST_COLUMNS else 0
     passes = tried + min(len(groups), MOST_COLUMNS) * SHUFFLES
@@ -83,7 +84,8 @@ def _scorer(subject: Subject, rows: np.ndarray) -> tuple[Callable[[np.ndarray], 
         if subject.metric is not None:
             return subject.metric(subject.network._forward(x), y, weight)
         assert subject.loss is not None
-        return float(subject.loss(subject.raw_outputs(x), y, weight))
+        raw, true = jnp.asarray(subject.raw_outputs(x)), jnp.asarray(y)
+        return float(subject.loss(raw, true, None if weight is None else jnp.asarray(weight)))
 
     base = score(np.asarray(subject.part.x[rows]))
     sign = 1.0 if subject.metric is not None and subject.metric.higher_is_better else -1.0

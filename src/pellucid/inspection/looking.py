@@ -22,7 +22,7 @@ from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.trace import block_rows, trace
 
 FEATURES = 512
-TRAINING, HELD_OUT = 1_024, 512  # rows, where the network is cheap
+TRAINING, HELD_OUT = 1_024, 512  # rows, where the network is cheap; twice as many, where each step of one counts
 LEAST = 8  # rows of either, or nothing is said
 WORK = 20_000_000_000  # operations that the pass may take; of a dearer network fewer rows are read
 NUMBERS = 60_000_000  # that may leave the layers in all
@@ -118,12 +118,10 @@ def look(network: Network, prepared: Prepared, held_out: str, images: bool, oper
     steps, sequence = prepared.targets.each_step, not images and len(network.example().shape) != 2
     sequence = sequence or prepared.features.vocabulary is not None
     each = network.example().shape[1] if steps else 1
-    afford = min(WORK // operations, NUMBERS // max(_numbers(network), 1))
-    share = min(1.0, max(afford, 3 * LEAST) / (TRAINING + HELD_OUT))
-    some = [
-        _some(prepared.train, int(TRAINING * share) // each),
-        _some(getattr(prepared, held_out), int(HELD_OUT * share) // each),
-    ]
+    wanted = (TRAINING + HELD_OUT) // (each if each == 1 else max(each // 2, 1))
+    afford = min(WORK // operations, NUMBERS // max(_numbers(network), 1), wanted)
+    count = max(afford, 3 if steps else 3 * LEAST)
+    some = [_some(prepared.train, count * 2 // 3), _some(getattr(prepared, held_out), count - count * 2 // 3)]
     x = np.concatenate([part.x[rows] for part, rows in some])
     y = np.concatenate([part.y[rows] for part, rows in some])
     watched, peaks, places = _layers(network, steps, images)

@@ -1,4 +1,4 @@
-"""Where the network is wrong: the pairs of classes that it confuses, the mistakes it is surest of, the largest errors."""
+"""Where the network is wrong: pairs of classes that it confuses, mistakes that it is sure of, its largest errors."""
 
 from typing import Any
 

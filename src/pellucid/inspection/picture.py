@@ -51,6 +51,7 @@ def as_bytes(values: np.ndarray, low: float | None = None, high: float | None = 
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / ((high - low) or 1.0)
     return np.clip(np.round(scaled * 255), 0, 255).astype(np.uint8)
 
+
 def shrunk(pixels: np.ndarray, most: int) -> np.ndarray:
     """The picture with neither side longer than `most`, by means over what falls together.
 

@@ -18,7 +18,7 @@ MOST_CLASSES = 300
 
 
 def separability(subject: Subject) -> dict[str, Any] | None:
-    """{"metric", "chance", "layers": [{"layer", "score", "features", "read"}], ...}; None for several targets of unlike
+    """{"target", "metric", "chance", "layers": [{"layer", "score", "features", "read"}], ...}; None for several targets of unlike
     kinds, for pairs of texts, and where there are too few rows.
 
     features: how many numbers the layer gives for an example; read: how many the probe read (larger outputs are folded,
@@ -39,9 +39,18 @@ def separability(subject: Subject) -> dict[str, Any] | None:
             score = rounded(probe(values[:split], y[:split], values[split:], y[split:], classes))
             layers.append({"layer": path, "score": score, "features": looked.sizes[path], "read": values.shape[1]})
     return {
-        "metric": "accuracy" if classes else "r2", "chance": rounded(_chance(y[:split], y[split:], classes)),
+        "target": _target(subject), "metric": "accuracy" if classes else "r2", "chance": rounded(_chance(y[:split], y[split:], classes)),
         "training": split, "held_out": total - split, "part": subject.name, "each": looked.each, "layers": layers,
     }  # fmt: skip
+
+
+def _target(subject: Subject) -> str:
+    """What is read off, in words."""
+    if subject.targets.tokens:
+        return "the next token"
+    if len(subject.targets.columns) > 1:
+        return "the targets"
+    return f"{subject.targets.columns[0].name!r}"
 
 
 def probe(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, classes: int) -> float:
