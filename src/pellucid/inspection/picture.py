@@ -66,12 +66,22 @@ def shrunk(pixels: np.ndarray, most: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
 
+def enlarged(pixels: np.ndarray, least: int) -> np.ndarray:
+    """The picture with every pixel repeated, so that the shorter side has `least` places or more.
+
+    >>> enlarged(np.array([[1, 2]], np.uint8), 2).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
+    times = -(-least // min(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else pixels
+
+
 def strip(tiles: list[np.ndarray], gap: int = 1) -> np.ndarray:
-    """Pictures of one size side by side, `gap` white places between them.
+    """Pictures of one size side by side, `gap` grey places between them.
 
     >>> strip([np.zeros((2, 2), np.uint8)] * 3).shape
     (2, 8)
     """
-    between = np.full((tiles[0].shape[0], gap, *tiles[0].shape[2:]), 255, np.uint8)
+    between = np.full((tiles[0].shape[0], gap, *tiles[0].shape[2:]), 128, np.uint8)
     parts = [part for tile in tiles for part in (between, tile)][1:]
     return np.concatenate(parts, axis=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.data import Targets
 from pellucid.inspection.looking import LEAST
 from pellucid.inspection.subject import Subject, rounded
 
@@ -18,8 +19,8 @@ MOST_CLASSES = 300
 
 
 def separability(subject: Subject) -> dict[str, Any] | None:
-    """{"target", "metric", "chance", "layers": [{"layer", "score", "features", "read"}], ...}; None for several targets of unlike
-    kinds, for pairs of texts, and where there are too few rows.
+    """{"target", "metric", "chance", "layers": [{"layer", "score", "features", "read"}], ...}; None for several targets
+    of unlike kinds, for pairs of texts, and where there are too few rows.
 
     features: how many numbers the layer gives for an example; read: how many the probe read (larger outputs are folded,
     see `looking`).
@@ -39,18 +40,18 @@ def separability(subject: Subject) -> dict[str, Any] | None:
             score = rounded(probe(values[:split], y[:split], values[split:], y[split:], classes))
             layers.append({"layer": path, "score": score, "features": looked.sizes[path], "read": values.shape[1]})
     return {
-        "target": _target(subject), "metric": "accuracy" if classes else "r2", "chance": rounded(_chance(y[:split], y[split:], classes)),
-        "training": split, "held_out": total - split, "part": subject.name, "each": looked.each, "layers": layers,
+        "target": _target(subject.targets), "metric": "accuracy" if classes else "r2", "part": subject.name,
+        "chance": rounded(_chance(y[:split], y[split:], classes)), "training": split, "held_out": total - split,
+        "each": looked.each, "layers": layers,
     }  # fmt: skip
 
 
-def _target(subject: Subject) -> str:
+def _target(targets: Targets) -> str:
     """What is read off, in words."""
-    if subject.targets.tokens:
+    if targets.tokens:
         return "the next token"
-    if len(subject.targets.columns) > 1:
-        return "the targets"
-    return f"{subject.targets.columns[0].name!r}"
+    names = [column.name for column in targets.columns]
+    return repr(names[0]) if len(names) == 1 else "the targets"
 
 
 def probe(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, classes: int) -> float:

@@ -35,7 +35,8 @@ def calibration(found: dict[str, Any]) -> str:
     sure, right = found["confidence"], found["accuracy"]
     gap = "" if abs(sure - right) < 0.01 else f": it is {'too sure' if sure > right else 'too cautious'}"
     said = (
-        f"On the {found['part']} part it gives its answers {sure:.1%} in the mean, and is right in {right:.1%}{gap}. "
+        f"On the {found['part']} part it gives its answers a probability of {sure:.1%} in the mean, and is right in "
+        f"{right:.1%}{gap}. "
         f"Expected calibration error {found['error']:.3f} (Guo et al. 2017), over {found['rows']:,} answers."
     )
     edges = [one["low"] for one in found["bins"]] + [1.0]
@@ -91,9 +92,10 @@ def separability(found: dict[str, Any]) -> str:
     accuracy = found["metric"] == "accuracy"
     each = "steps" if found["each"] == "step" else "examples"
     said = (
-        f"How well a linear model reads {found['target']} off what leaves each layer, from the input down to the output (Alain & "
-        f"Bengio 2016): ridge regression on {found['training']:,} training {each}, scored on {found['held_out']:,} of "
-        f"the {found['part']} part. Bars that grow with depth are features that the network has learned to pull apart."
+        f"How well a linear model reads {found['target']} off what leaves each layer, from the input to the output "
+        f"(Alain & Bengio 2016): ridge regression on {found['training']:,} training {each}, scored on "
+        f"{found['held_out']:,} of the {found['part']} part. Bars that grow with depth are features that the network "
+        "has learned to pull apart."
     )
     bars = [
         Bar(

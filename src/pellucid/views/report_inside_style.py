@@ -6,7 +6,8 @@ CSS = (
     """
 h3{font-size:15px;margin:20px 0 4px}
 .charts.halves{grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr))}
-svg .bar{fill:var(--c1)}svg .gap{fill:var(--c2)}svg .spare{fill:var(--c1);fill-opacity:.4}svg .spread{stroke:var(--fg);stroke-width:1.5}
+svg .bar{fill:var(--c1)}svg .gap{fill:var(--c2)}svg .spare{fill:var(--c1);fill-opacity:.4}
+svg .spread{stroke:var(--fg);stroke-width:1.5}
 svg text.value{fill:var(--fg)}svg .points circle{fill:var(--c1);fill-opacity:.5}
 .shots,.tiles,.strips{display:flex;flex-wrap:wrap;gap:14px;margin:10px 0}
 .shots img{width:72px;height:72px;object-fit:contain;background:var(--soft);border-radius:4px}
