@@ -35,9 +35,9 @@ def exciting(found: dict[str, Any]) -> str:
     )
     parts = [f'<h3>What excites the units</h3><p class="quiet">{escape(said)}</p>']
     for layer in found["layers"]:
-        sees = (
-            f"each sees {layer['field']} x {layer['field']} pixels" if layer["field"] else "each sees the whole image"
-        )
+        sees = "each sees the whole image"
+        if layer["field"]:
+            sees = f"each sees {layer['field'][0]} x {layer['field'][1]} pixels"
         words = f"{layer['layer']}: {len(layer['units'])} of {layer['of']:,} units; {sees}"
         strips = "".join(
             f"<figure>{picture(one['picture'], excites(one['unit'], layer['layer']))}"
@@ -74,10 +74,10 @@ def _salient(one: dict[str, Any]) -> str:
 def attention(found: dict[str, Any]) -> str:
     """A map a head."""
     what = "written token (rows) looks at the source" if found["pairs"] else "token (rows) looks at the others"
-    said = (
-        f"How much each {what}, from black (nothing) to white (the most of the map); {found['layers']:,} layers of "
-        f"attention with {found['heads']} heads, some of them shown."
-    )
+    layers, heads = found["layers"], found["heads"]
+    count = f"{layers:,} layer{'s' * (layers > 1)} of attention with {heads} head{'s' * (heads > 1)}"
+    few = ", some of them shown" if layers * heads > len(found["maps"]) else ""
+    said = f"How much each {what}, from black (nothing) to white (the most of the map); {count}{few}."
     maps = []
     for one in found["maps"]:
         title = f"{one['layer']}" + (f", head {one['head']}" if found["heads"] > 1 else "")

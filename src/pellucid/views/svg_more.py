@@ -182,8 +182,8 @@ def attention_map(rows: Sequence[str], columns: Sequence[str], picture: str, *, 
     spoken = f"{title}: how much each of {len(rows)} tokens looks at each of {len(columns)}"
     return (
         f'<figure class="map"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(spoken)}">'
-        f"<title>{escape(spoken)}</title>{''.join(parts)}</svg></figure>"
+        f'<svg viewBox="0 0 {width} {height}" style="max-width:{round(width * 1.4)}px" role="img" '
+        f'aria-label="{escape(spoken)}"><title>{escape(spoken)}</title>{"".join(parts)}</svg></figure>'
     )
 
 
