@@ -32,9 +32,15 @@ def metric_name(metric: Metric | None) -> str:
     return metric.name if metric is not None else "loss"
 
 
-def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | None) -> dict[str, Any]:
+def scores(
+    network: Network, prepared: Prepared, loss: Loss, metric: Metric | None,
+    keep: dict[str, np.ndarray] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """{"train": {"loss", metric}, "validation": ..., "test": ..., "details": of the test part (or validation),
-    "doubts": how sure the network is of wrong answers, see `pellucid.doubts`}."""
+    "doubts": how sure the network is of wrong answers, see `pellucid.doubts`}.
+
+    keep: where the outputs of the part that the details tell of are put, by its name, for what else reads them.
+    """
     evaluator = Evaluator(network.layer, loss, metric, streams=streams(network, prepared.targets))
     params, state = flatten(network.params or {}), network.state or {}
     out: dict[str, Any] = {}
@@ -49,6 +55,8 @@ def scores(network: Network, prepared: Prepared, loss: Loss, metric: Metric | No
             out["details"] = {"part": shown, **of_tokens(out[shown]["loss"], part)}
         else:
             outputs = evaluator.outputs(params, state, part)
+            if keep is not None:
+                keep[shown] = outputs
             out["details"] = {"part": shown, **details(outputs, part, prepared.targets)}
     if doubts.applies(prepared.targets):
         rows = doubts.few(prepared.train)

@@ -95,6 +95,7 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     signals: bool = True
     history: float = 64.0
     baselines: bool = True
+    inspect: bool = True  # what the network has learned, for the report
     doctor: Literal["off", "hint", "full"] = "full"
     silence: list[str] = []
 

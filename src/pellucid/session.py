@@ -22,6 +22,7 @@ from pellucid.doctor.finding import Finding
 from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
 from pellucid.examine import Examination
 from pellucid.history import History
+from pellucid.inspection.inspect import inspect
 from pellucid.machine import Interruptions, compile_seconds, make_room
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
@@ -366,9 +367,9 @@ class Session:
         network = loop.result()
         trained = self.seconds + time.perf_counter() - self.began
         reached = bool(loop.best.arrays)
-        scored = (
-            outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
-        )
+        loss, metric = self.settings.loss.scored(), self.settings.metric
+        outputs: dict[str, Any] = {}
+        scored = outcome.scores(network, self.prepared, loss, metric, outputs) if reached else {}
         result = self._result(scored, compare.result(), trained)
         findings = [f.to_json() for f in self._conclude(result)]
         result["findings"] = [{k: f[k] for k in ("problem", "severity", "layer", "step", "summary")} for f in findings]
@@ -376,6 +377,7 @@ class Session:
         if place is not None:
             if reached:
                 files.write_bytes(place.weights, _tensors(network))
+                self._inspect(place, network, outputs)
             files.write_json(place.findings, files.finite(run.findings))
             files.write_json(place.result, result)
         for callback in self.callbacks:
@@ -393,6 +395,22 @@ class Session:
         except Exception as error:
             warnings.warn(f"the doctor failed: {type(error).__name__}: {error}", PellucidWarning, stacklevel=2)
             return []
+
+    def _inspect(self, place: RunDir, network: Network, outputs: dict[str, Any]) -> None:
+        """What it has learned, beside the result. That it cannot be told is no reason to lose the run."""
+        if not self.recipe.train.inspect:
+            return
+        dataset = self.dataset if self.recipe.data.fold is None else None  # folds leave the set's own parts unused
+        try:
+            found = inspect(
+                network, self.prepared, metric=self.settings.metric, loss=self.settings.loss.scored(), dataset=dataset,
+                outputs=outputs,
+            )  # fmt: skip
+        except Exception as error:
+            said = f"the network could not be inspected: {type(error).__name__}: {error}"
+            warnings.warn(said, PellucidWarning, stacklevel=2)
+            return
+        files.write_json(place.inspection, found, indent=None)
 
     def _result(self, scored: dict[str, Any], compared: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         loop, targets = self.loop, self.prepared.targets

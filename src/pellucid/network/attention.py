@@ -41,6 +41,20 @@ def rotate(x: jax.Array, places: jax.Array) -> jax.Array:
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
+def attention_weights(q: jax.Array, k: jax.Array, seen: jax.Array | None) -> jax.Array:
+    """softmax(q·kᵀ / sqrt(d)) over the keys: how much each step takes from each other one, [batch, heads, steps, keys];
+    see `attend`.
+
+    >>> attention_weights(jnp.zeros((1, 1, 1, 2)), jnp.ones((1, 2, 1, 2)), None).ravel().tolist()
+    [0.5, 0.5]
+    """
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q * (1 / math.sqrt(q.shape[-1])), k)
+    if seen is not None:
+        scores = jnp.where(seen, scores, jnp.asarray(HIDDEN, scores.dtype))
+    weights = jax.nn.softmax(scores, axis=-1)
+    return weights if seen is None else jnp.where(seen, weights, jnp.zeros((), weights.dtype))
+
+
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, keep: Any = None) -> jax.Array:
     """softmax(q·kᵀ / sqrt(d))·v, a step that may look at nothing giving 0.
 
@@ -51,12 +65,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, kee
     >>> attend(one, one, 3 * one, None).ravel().tolist()
     [3.0, 3.0]
     """
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q * (1 / math.sqrt(q.shape[-1])), k)
-    if seen is not None:
-        scores = jnp.where(seen, scores, jnp.asarray(HIDDEN, scores.dtype))
-    weights = jax.nn.softmax(scores, axis=-1)
-    if seen is not None:
-        weights = jnp.where(seen, weights, jnp.zeros((), weights.dtype))
+    weights = attention_weights(q, k, seen)
     if keep is not None:
         weights = keep(weights)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
@@ -125,19 +134,40 @@ class Attention(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         batch, steps, n = x.shape
-        d = self._width(n)
-        mixed = weighted(x, p["w"])  # one product for all: [batch, steps, 3 * heads * d]
-        mixed = (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, d)
-        q, k, v = mixed[:, :, 0], mixed[:, :, 1], mixed[:, :, 2]
+        q, k, v = self._asked(p, x)
         if ctx.streaming:
             y = self._go_on(ctx, q, k, v)
         else:
-            places = jnp.arange(steps)
-            if self.rotary:
-                q, k = rotate(q, places), rotate(k, places)
+            q, k = self._placed(q, k)
             y = self._attend(ctx, q, k, v)
-        y = weighted(y.reshape(batch, steps, self.heads * d), p["out"])
+        y = weighted(y.reshape(batch, steps, self.heads * self._width(n)), p["out"])
         return y + p["out_bias"] if self.bias else y
+
+    def look(self, p, x, valid: jax.Array | None = None) -> jax.Array:
+        """How much each step takes from each other one: [batch, heads, steps, steps], rows adding up to 1."""
+        q, k = self._placed(*self._asked(p, x)[:2])
+        return attention_weights(q, k, self._seen(x.shape[1], valid))
+
+    def _asked(self, p, x) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries, keys and values, each [batch, steps, heads, d]."""
+        batch, steps, n = x.shape
+        mixed = weighted(x, p["w"])  # one product for all: [batch, steps, 3 * heads * d]
+        mixed = (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, self._width(n))
+        return mixed[:, :, 0], mixed[:, :, 1], mixed[:, :, 2]
+
+    def _placed(self, q, k) -> tuple[jax.Array, jax.Array]:
+        if not self.rotary:
+            return q, k
+        places = jnp.arange(q.shape[1])
+        return rotate(q, places), rotate(k, places)
+
+    def _seen(self, steps: int, valid: jax.Array | None) -> jax.Array | None:
+        """Which steps may be looked at: [batch or 1, 1, steps or 1, steps], None for all."""
+        seen = jnp.tril(jnp.ones((steps, steps), bool))[None, None] if self.causal else None
+        if valid is None:
+            return seen
+        real = valid[:, None, None, :]
+        return real if seen is None else seen & real
 
     def _attend(self, ctx: Context, q, k, v) -> jax.Array:
         steps = q.shape[1]
@@ -146,12 +176,7 @@ class Attention(Layer):
             lengths = None if ctx.valid is None else ctx.valid[:, None, None, :]
             y = jax.nn.dot_product_attention(q, k, v, mask=lengths, is_causal=self.causal)
             return y if ctx.valid is None else jnp.where(ctx.valid.any(-1)[:, None, None, None], y, 0)
-        seen = None
-        if self.causal:
-            seen = jnp.tril(jnp.ones((steps, steps), bool))[None, None]
-        if ctx.valid is not None:
-            real = ctx.valid[:, None, None, :]
-            seen = real if seen is None else seen & real
+        seen = self._seen(steps, ctx.valid)
         return attend(q, k, v, seen, (lambda a: self._drop(ctx, a)) if drops else None)
 
     def _drop(self, ctx: Context, weights: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from pellucid import files
 from pellucid.errors import PellucidError
 from pellucid.rundir import RunDir, read_json
 from pellucid.signals.record import Record, read_lines, read_record
-from pellucid.views import facts, report_parts
+from pellucid.views import facts, report_inside, report_parts
+from pellucid.views.report_inside_style import CSS as INSIDE_CSS
 from pellucid.views.report_style import CSS
 
 
@@ -27,6 +28,7 @@ class Pages:
     layers: list[dict[str, Any]]  # path, layer, output, parameters, initial
     findings: list[dict[str, Any]]  # as in findings.json
     began: float | None  # seconds since 1970
+    inspection: dict[str, Any] = field(default_factory=dict)  # as in inspection.json
 
     @property
     def name(self) -> str:
@@ -57,7 +59,8 @@ def read(place: RunDir) -> Pages:
     result = read_json(place.result) if place.result.is_file() else None
     record = read_record(place.record) if place.record.is_file() else Record()
     found: Any = read_json(place.findings) if place.findings.is_file() else []
-    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), found, _began(place))
+    seen = read_json(place.inspection) if place.inspection.is_file() else {}
+    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), found, _began(place), seen)
 
 
 def _layers(place: RunDir) -> list[dict[str, Any]]:
@@ -104,6 +107,7 @@ def page(pages: Pages) -> str:
         ("Inside the network", report_parts.signals(pages)),
         ("Layers", report_parts.layers(pages)),
         ("Confusion", report_parts.confusion(pages)),
+        *report_inside.sections(pages),
         ("Notes", report_parts.notes(pages)),
         ("Costs", report_parts.costs(pages)),
         ("To run it again", report_parts.again(pages)),
@@ -116,6 +120,6 @@ def page(pages: Pages) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(pages.name)}: {status}</title><style>{CSS}</style></head>\n"
+        f"<title>{escape(pages.name)}: {status}</title><style>{CSS}{INSIDE_CSS}</style></head>\n"
         f"<body><main>\n{body}\n{foot}\n</main></body></html>\n"
     )
