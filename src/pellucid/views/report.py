@@ -9,9 +9,9 @@ from typing import Any
 
 from pellucid import files
 from pellucid.errors import PellucidError
-from pellucid.rundir import RunDir, read_json
+from pellucid.rundir import RunDir, read_json, slug
 from pellucid.signals.record import Record, read_lines, read_record
-from pellucid.views import facts, report_parts
+from pellucid.views import facts, report_curves, report_findings, report_parts, report_scores, report_signals
 from pellucid.views.report_style import CSS
 
 
@@ -94,21 +94,29 @@ def _began(place: RunDir) -> float | None:
     return next((float(line["time"]) for line in read_lines(place.clock) if "time" in line), None)
 
 
+def contents(sections: list[tuple[str, str]]) -> str:
+    """A line of links to the sections."""
+    links = "".join(f'<a href="#{slug(title)}">{title}</a>' for title, _ in sections if title)
+    return f'<nav class="contents">{links}</nav>'
+
+
 def page(pages: Pages) -> str:
     """The whole page."""
     sections = [
         ("", report_parts.head(pages)),
-        ("Scores", report_parts.scores(pages)),
-        ("Findings", report_parts.findings(pages)),
-        ("Learning", report_parts.curves(pages)),
-        ("Inside the network", report_parts.signals(pages)),
+        ("Scores", report_scores.scores(pages)),
+        ("Findings", report_findings.findings(pages)),
+        ("Learning", report_curves.curves(pages)),
+        ("Confusion", report_scores.confusion(pages)),
+        ("Inside the network", report_signals.signals(pages)),
         ("Layers", report_parts.layers(pages)),
-        ("Confusion", report_parts.confusion(pages)),
         ("Notes", report_parts.notes(pages)),
         ("Costs", report_parts.costs(pages)),
         ("To run it again", report_parts.again(pages)),
     ]
-    body = "\n".join((f"<h2>{title}</h2>\n" if title else "") + html for title, html in sections if html)
+    shown = [(title, html) for title, html in sections if html]
+    named = [f'<h2 id="{slug(title)}">{title}</h2>\n{html}' for title, html in shown if title]
+    body = "\n".join([html for title, html in shown if not title] + [contents(shown), *named])
     status = facts.status(pages.result, pages.place.running)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(pages.began)) if pages.began else ""
     version = escape(str(pages.recipe.get("versions", {}).get("pellucid", "")))
