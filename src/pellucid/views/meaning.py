@@ -61,7 +61,7 @@ def _loss(value: float, result: Told, part: str, setup: Told) -> str:
 
     constant = setup.get("trivial_validation" if part != "train" else "trivial_loss") or setup.get("trivial_loss")
     said = ""
-    if setup.get("loss") == "cross_entropy" and result.get("task") != "language":
+    if setup.get("loss") == "cross_entropy" and result.get("task") not in ("language", "pairs"):
         said = f"the right class is given a probability of {math.exp(-min(value, 700)):.2f} (the geometric mean)"
     elif setup.get("loss") == "cross_entropy":
         said = f"the character or word that comes next is given a probability of {math.exp(-min(value, 700)):.2f}"

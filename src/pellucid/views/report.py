@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Pages:
     layers: list[dict[str, Any]]  # path, layer, output, parameters, initial
     findings: list[dict[str, Any]]  # as in findings.json
     began: float | None  # seconds since 1970
+    composites: dict[str, str] = field(default_factory=dict)  # the kind of each layer made of layers, by path
 
     @property
     def name(self) -> str:
@@ -57,19 +58,24 @@ def read(place: RunDir) -> Pages:
     result = read_json(place.result) if place.result.is_file() else None
     record = read_record(place.record) if place.record.is_file() else Record()
     found: Any = read_json(place.findings) if place.findings.is_file() else []
-    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), found, _began(place))
+    layers, composites = _layers(place)
+    return Pages(place, result, tomllib.loads(text), text, record, layers, found, _began(place), composites)
 
 
-def _layers(place: RunDir) -> list[dict[str, Any]]:
-    """The layer table: from the network's structure, or where that needs code of a user's, from the weights' shapes."""
+def _layers(place: RunDir) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The layer table, and the kinds of composites: from the network's structure; where that needs code of a user's,
+    the weights' shapes."""
     try:
+        from pellucid.network.composite import walk
         from pellucid.network.storage import read_structure
         from pellucid.network.summary import rows
 
         network, example = read_structure(place.network)
-        return rows(network, example)
+        found = rows(network, example)
+        leaves = {row["path"] for row in found}
+        return found, {path: str(layer.name) for path, layer in walk(network.layer) if path not in leaves}
     except (PellucidError, OSError):
-        return _weights(place.weights)
+        return _weights(place.weights), {}
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
@@ -109,7 +115,7 @@ def page(pages: Pages) -> str:
         ("Learning", report_curves.curves(pages)),
         ("Confusion", report_scores.confusion(pages)),
         ("Inside the network", report_signals.signals(pages)),
-        ("Layers", report_parts.layers(pages)),
+        ("The network", report_parts.layers(pages)),
         ("Notes", report_parts.notes(pages)),
         ("Costs", report_parts.costs(pages)),
         ("To run it again", report_parts.again(pages)),

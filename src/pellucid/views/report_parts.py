@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.views import facts
 from pellucid.views.console import figure, seconds, size
+from pellucid.views.network_picture import network_picture
 
 if TYPE_CHECKING:
     from pellucid.views.report import Pages
@@ -66,6 +67,7 @@ def network_words(recipe: dict[str, Any]) -> str:
 
 
 def layers(pages: "Pages") -> str:
+    """The network as a picture, and its table folded below."""
     if not pages.layers:
         return ""
     rows = [
@@ -73,7 +75,15 @@ def layers(pages: "Pages") -> str:
         for r in pages.layers
     ]
     rows.append(["", "", "", f"{sum(r['parameters'] for r in pages.layers):,}", ""])
-    return html_table(["layer", "kind", "output", "parameters", "initial weights"], rows, text=(0, 1, 4))
+    table = html_table(["layer", "kind", "output", "parameters", "initial weights"], rows, text=(0, 1, 4))
+    if any(r["layer"] == "weight" for r in pages.layers):  # of layers that are not known, weights alone
+        return table
+    said = "Each layer drawn after what leaves it; hover for the whole."
+    shared = (pages.result or {}).get("parameters", 0) - sum(r["parameters"] for r in pages.layers)
+    if shared > 0:
+        said += f" {shared:,} parameters more belong to several layers together."
+    picture = network_picture(pages.layers, pages.composites)
+    return f'<p class="quiet">{said}</p>{picture}<details><summary>The layers as a table</summary>{table}</details>'
 
 
 def notes(pages: "Pages") -> str:

@@ -49,7 +49,7 @@ def shown_layers(pages: "Pages") -> list[int]:
     record = pages.record
     layers = [i for i, silent in enumerate(_silent(pages)) if not silent] or list(range(len(record.layers)))
     if len(layers) > MOST_ROWS:
-        owners = {name.rpartition("/")[0] for name in record.weights if not name.endswith(("/b", "/scale", "/shift"))}
+        owners = {record.weights[i].rpartition("/")[0] for i in matrices(record)}
         layers = [i for i in layers if record.layers[i] in owners] or layers
     if len(layers) > MOST_ROWS:
         layers = [layers[i] for i in np.linspace(0, len(layers) - 1, MOST_ROWS).round().astype(int)]
@@ -114,7 +114,7 @@ def _update_ratio(record: Record) -> str:
     _, sizes = record.series("weight", "rms")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(sizes > 0, updates / sizes, np.nan)
-    some = [i for i, name in enumerate(record.weights) if not name.endswith("/b") and np.isfinite(ratio[:, i]).any()]
+    some = [i for i in matrices(record) if np.isfinite(ratio[:, i]).any()]
     if not some:
         return ""
     if len(some) > MOST_ROWS:
@@ -125,6 +125,13 @@ def _update_ratio(record: Record) -> str:
     lines = [Line(name, steps.tolist(), ratio[:, i].tolist()) for name, i in zip(names, some, strict=True)]
     levels = [Level(USUAL, "usual: 0.001")]
     return line_chart(lines, title=title, x_label="update", y_label="", log_y=True, levels=levels)
+
+
+def matrices(record: Record) -> list[int]:
+    """Which of the record's weights are no biases or scales."""
+    if len(record.shapes) == len(record.weights):
+        return [i for i, shape in enumerate(record.shapes) if len(shape) > 1]
+    return [i for i, name in enumerate(record.weights) if not name.endswith("/b")]
 
 
 def _as_curves(record: Record, layers: list[int], names: list[str]) -> str:

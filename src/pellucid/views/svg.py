@@ -164,7 +164,7 @@ def _level(level: Level, y: Scale) -> str:
     text = at - 4 if at > y.stop + 14 else at + 13
     return (
         f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        f'<text class="mark level" x="{WIDTH - RIGHT}" y="{text:.1f}" text-anchor="end">{escape(level.name)}</text>'
+        f'<text class="mark level" x="{LEFT + 4}" y="{text:.1f}">{escape(level.name)}</text>'
     )
 
 
