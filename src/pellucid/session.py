@@ -29,6 +29,7 @@ from pellucid.network.storage import describe, weights
 from pellucid.preflight import preflight
 from pellucid.recipe import Recipe
 from pellucid.rundir import RunDir
+from pellucid.shown import Findings, Shown
 from pellucid.signals.record import RecordWriter, read_lines
 from pellucid.train import checkpoint
 from pellucid.train.evaluate import link_of
@@ -60,7 +61,7 @@ class Callback:
 
 
 @dataclass
-class Run:
+class Run(Shown):
     """A finished run: its result, the best network, the epochs, and the folder that holds it all (None: in memory)."""
 
     path: Path | None
@@ -69,7 +70,7 @@ class Run:
     network: Network
     prepared: Prepared
     history: list[dict[str, Any]] = field(default_factory=list)
-    findings: list[dict[str, Any]] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
     def report(self) -> Path:
         """Write (again) and name the page that shows the run: `report.html` in its folder."""
@@ -368,7 +369,7 @@ class Session:
             outcome.scores(network, self.prepared, self.settings.loss.scored(), self.settings.metric) if reached else {}
         )
         result = self._result(scored, compare.result(), trained)
-        findings = [f.to_json() for f in self._conclude(result)]
+        findings = Findings(f.to_json() for f in self._conclude(result))
         result["findings"] = [{k: f[k] for k in ("problem", "severity", "layer", "step", "summary")} for f in findings]
         run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history, findings)
         if place is not None:
