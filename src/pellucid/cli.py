@@ -189,6 +189,20 @@ def runs(
     runs(folder, as_json=json)
 
 
+@verb("show")
+def show(
+    run: words.RunArgument,
+    notes: words.Notes = False,
+    json: words.Json = False,
+) -> None:
+    """Show a run in the terminal.
+
+    Scores, curves, what every layer did over time, confusion and findings; of a finished run or one that goes on."""
+    from pellucid.commands.look import show
+
+    show(run, notes=notes, as_json=json)
+
+
 @verb("diagnose")
 def diagnose(
     source: words.Examined,
