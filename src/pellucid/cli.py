@@ -118,6 +118,7 @@ def train(
     device: words.Device = None,
     trust: words.Trust = False,
     no_baselines: words.NoBaselines = False,
+    tensorboard: words.TensorBoard = False,
     dry_run: words.DryRun = False,
     json: words.Json = False,
     quiet: words.Quiet = False,
