@@ -65,7 +65,7 @@ def _constant(pages: "Pages") -> list[Level]:
     """What the best constant answer loses."""
     setup = pages.record.setup
     value = setup.get("trivial_validation", setup.get("trivial_loss"))
-    return [] if value is None else [Level(float(value), f"best constant answer {float(value):.3g}")]
+    return [] if value is None else [Level(float(value), f"best constant answer {float(value):.4g}")]
 
 
 def _simple(pages: "Pages") -> list[Level]:

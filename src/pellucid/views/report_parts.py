@@ -24,7 +24,8 @@ def html_table(
     def cell(tag: str, place: int, value: Any) -> str:
         return f"<{tag}{' class=text' if place in text and place else ''}>{escape(str(value))}</{tag}>"
 
-    lines = ["<tr>" + "".join(cell("th", i, name) for i, name in enumerate(head)) + "</tr>"]
+    heads = "".join(cell("th" if name else "td", i, name) for i, name in enumerate(head))
+    lines = [f"<tr>{heads}</tr>"] if any(head) else []
     for number, row in enumerate(rows):
         mark = " class=own" if own and number == 0 else ""
         lines.append(f"<tr{mark}>" + "".join(cell("td", i, value) for i, value in enumerate(row)) + "</tr>")

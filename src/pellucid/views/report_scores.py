@@ -43,7 +43,7 @@ def confusion(pages: "Pages") -> str:
     )
     if len(classes) > MOST_CLASSES:
         return said + _most_confused(counts, classes)
-    lines = ["<tr><th></th>" + "".join(f"<th>{escape(c)}</th>" for c in classes) + "</tr>"]
+    lines = ["<tr><td></td>" + "".join(f"<th>{escape(c)}</th>" for c in classes) + "</tr>"]
     for i, row in enumerate(counts):
         total = sum(row) or 1.0
         cells = "".join(

@@ -128,10 +128,13 @@ def _update_ratio(record: Record) -> str:
 
 
 def matrices(record: Record) -> list[int]:
-    """Which of the record's weights are no biases or scales."""
+    """Which of the record's weights are no biases or scales, in the order of their layers."""
     if len(record.shapes) == len(record.weights):
-        return [i for i, shape in enumerate(record.shapes) if len(shape) > 1]
-    return [i for i, name in enumerate(record.weights) if not name.endswith("/b")]
+        found = [i for i, shape in enumerate(record.shapes) if len(shape) > 1]
+    else:
+        found = [i for i, name in enumerate(record.weights) if not name.endswith("/b")]
+    order = {name: place for place, name in enumerate(record.layers)}
+    return sorted(found, key=lambda i: order.get(record.weights[i].rpartition("/")[0], -1))
 
 
 def _as_curves(record: Record, layers: list[int], names: list[str]) -> str:

@@ -35,7 +35,8 @@ svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg line.level{stroke:var(--quiet);stroke-dasharray:1 3}svg text.level{fill:var(--quiet);font-size:11px}
 svg .flag path{fill:none;stroke:var(--f);stroke-width:1}svg .flag circle{fill:var(--f)}svg .flag{--f:var(--c2)}
 svg .flag.note{--f:var(--c8)}svg .flag.error{--f:var(--error)}svg .flag text{fill:var(--bg);font-size:11px;
-font-weight:600}svg .ground{fill:none;stroke:var(--line)}svg.network{max-width:720px;min-width:480px}
+font-weight:600}svg .cells{shape-rendering:crispEdges}svg .ground{fill:none;stroke:var(--line)}
+svg.network{max-width:720px;min-width:480px}
 svg.network text.name,svg.network .group{fill:var(--fg);font-weight:600;font-size:13px}
 svg.network .shape{fill:var(--fg);font-variant-numeric:tabular-nums}svg.network .small{font-size:11px}
 svg.network .kind{fill:var(--quiet);font-weight:400}svg.network .times{fill:var(--c2);font-weight:700}
@@ -54,7 +55,8 @@ background:color-mix(in srgb,var(--c2) calc(var(--v)*60%),var(--soft))}
 .confusion td.hit{background:color-mix(in srgb,var(--c1) calc(var(--v)*50%),var(--soft))}
 pre{background:var(--soft);border-radius:8px;padding:14px 16px;overflow-x:auto;
 font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
-code{font:13px ui-monospace,Menlo,Consolas,monospace;background:var(--soft);border-radius:4px;padding:1px 5px}
+code{overflow-wrap:anywhere;font:13px ui-monospace,Menlo,Consolas,monospace;background:var(--soft);border-radius:4px;
+padding:1px 5px}
 .contents{display:flex;flex-wrap:wrap;gap:4px 16px;margin:20px 0 0;font-size:14px}.contents a{color:var(--accent);
 text-decoration:none}.contents a:hover{text-decoration:underline}
 .badge{display:inline-block;min-width:18px;height:18px;border-radius:9px;background:var(--c2);color:var(--bg);font:600
@@ -66,7 +68,8 @@ summary{cursor:pointer;margin:12px 0}details[open]>summary{margin-bottom:16px}ul
 @media print{:root{--bg:#fff;--fg:#000;--quiet:#444;--line:#ccc;--soft:#f3f3f3;--warn:#f3f3f3;--c1:#0072b2;
 --c2:#d55e00;
 --c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}main{max-width:none;padding:0}
-h2{break-after:avoid}.contents{display:none}body{font-size:12px;print-color-adjust:exact;
+h2{break-after:avoid}.contents{display:none}.charts{grid-template-columns:1fr 1fr}body{font-size:12px;
+print-color-adjust:exact;
 -webkit-print-color-adjust:exact}
 pre{white-space:pre-wrap}}
 """

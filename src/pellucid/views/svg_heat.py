@@ -77,7 +77,8 @@ def heat_map(
         size = "" if row >= 13 else f' style="font-size:{row - 1}px"'
         parts.append(f'<text x="{MARGIN - 6}" y="{j * row + row * 0.78:.0f}" text-anchor="end"{size}>{escape(shown)}')
         parts.append(f"<title>{escape(name)}</title></text>")
-        parts += _row(name, x, values[:, j], places[:, j], stretches, colours, (j * row, row, width))
+        cells = _row(name, x, values[:, j], places[:, j], stretches, colours, (j * row, row, width))
+        parts.append(f'<g class="cells">{"".join(cells)}</g>')
     parts += _axis(x, x_label, stretches, width, len(names) * row)
     parts += _legend(colours, len(names) * row + 44, not np.isfinite(values).all())
     spoken = f"{title}: {len(names)} layers from the input down, over {x_label}. {said}"
@@ -104,7 +105,7 @@ def _row(
         first, last = stretches[start][0], stretches[end - 1][1]
         tip = f"{name}\nupdate {_range(x[first], x[last - 1])}: {_spread(values[first:last])}"
         parts.append(
-            f'<rect x="{MARGIN + start * width:.1f}" y="{top}" width="{(end - start) * width + 0.3:.1f}" '
+            f'<rect x="{MARGIN + start * width:.1f}" y="{top}" width="{(end - start) * width:.1f}" '
             f'height="{height - 1}" fill="{colours.colour(levels[start])}"><title>{escape(tip)}</title></rect>'
         )
         start = end
