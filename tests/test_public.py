@@ -106,6 +106,6 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_subpackages_are_modules():
     assert isinstance(pc.errors, types.ModuleType)
-    assert dir(pc.connect) == ["jax", "keras", "onnx", "sklearn", "torch"]
+    assert dir(pc.connect) == ["jax", "keras", "onnx", "sklearn", "tensorboard", "torch"]
     assert pc.connect.jax.from_function.__name__ == "from_function"
     assert pc.connect.sklearn.PellucidRegressor.__name__ == "PellucidRegressor"

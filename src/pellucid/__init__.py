@@ -204,14 +204,29 @@ def _write_report(path: "Path") -> "Path":
     return write_report(path)
 
 
+def _draw(value: Any) -> str:
+    from pellucid.views.notebook import html
+
+    return html(value)
+
+
+def _notebook() -> Any:
+    from pellucid.views.notebook_progress import NotebookProgress, in_notebook
+
+    return NotebookProgress() if in_notebook() else None
+
+
+# what modules are handed when they are first imported: it lies above them, and they may not import it themselves
+_HANDED = {"session": {"reporter": _write_report}, "shown": {"drawer": _draw, "notebook": _notebook}}
+
+
 class _Package(types.ModuleType):
     """Python sets an imported submodule as an attribute of its package. `pc.fit` has to stay the function, whoever
-    imports the submodule `pellucid.fit` and whenever; and this is the moment to tell a run who writes its report."""
+    imports the submodule `pellucid.fit` and whenever; and this is when modules are handed what draws."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, types.ModuleType):
-            if name == "session":
-                vars(value)["reporter"] = _write_report
+            vars(value).update(_HANDED.get(name, {}))
             value = vars(value)["fit"] if name == "fit" else value
         super().__setattr__(name, value)
 

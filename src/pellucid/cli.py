@@ -118,6 +118,7 @@ def train(
     device: words.Device = None,
     trust: words.Trust = False,
     no_baselines: words.NoBaselines = False,
+    tensorboard: words.TensorBoard = False,
     dry_run: words.DryRun = False,
     json: words.Json = False,
     quiet: words.Quiet = False,
@@ -187,6 +188,20 @@ def runs(
     from pellucid.commands.look import runs
 
     runs(folder, as_json=json)
+
+
+@verb("show")
+def show(
+    run: words.RunArgument,
+    notes: words.Notes = False,
+    json: words.Json = False,
+) -> None:
+    """Show a run in the terminal.
+
+    Scores, curves, what every layer did over time, confusion and findings; of a finished run or one that goes on."""
+    from pellucid.commands.look import show
+
+    show(run, notes=notes, as_json=json)
 
 
 @verb("diagnose")

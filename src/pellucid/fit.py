@@ -16,6 +16,7 @@ from pellucid.machine import set_up
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, Lock, RunDir, find_runs, new_run, read_json
 from pellucid.session import Callback, Run, Session
+from pellucid.shown import live_progress
 
 CHECKPOINT_SECONDS = 10.0
 
@@ -29,6 +30,7 @@ def fit(
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     repair: bool = False,
+    quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """Train `network` on `data`.
@@ -36,6 +38,7 @@ def fit(
     network: a Network, a Layer, or an architecture's name (`"mlp:64,32"`); default `mlp`.
     data: a Dataset, or anything that `load` takes.
     repair: try out what the doctor would change where something is wrong, and keep what helps (see `pellucid.repair`).
+    quiet: no live progress, which a notebook else shows in place. Scripts are quiet by themselves.
     out: the folder in which the run gets a folder of its own, or None to keep everything in memory.
     settings: the words of the recipe (optimizer, learning_rate, epochs, batch_size, patience, seed, split, ...).
 
@@ -50,8 +53,14 @@ def fit(
         settings["network"] = network
     words, live = resolve.split_live({k: v for k, v in settings.items() if v is not None})
     recipe = recipes.make({**words, "name": name})
-    more: dict[str, Any] = {"callbacks": callbacks, "checkpoint_seconds": checkpoint_seconds, "repair": repair}
+    more: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "repair": repair}
+    more["callbacks"] = _with_progress(callbacks, quiet)
     return _reported(run_recipe(recipe, data=data, live=live, out=out, **more))
+
+
+def _with_progress(callbacks: Iterable[Callback], quiet: bool) -> tuple[Callback, ...]:
+    shown = None if quiet else live_progress()
+    return (*callbacks, shown) if shown is not None else tuple(callbacks)
 
 
 def _reported(run: "Run") -> "Run":
@@ -112,12 +121,14 @@ def resume(
     live: dict[str, Any] | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    quiet: bool = False,
 ) -> Run:
     """Go on with an interrupted run: the result has the same bytes as if it had never stopped.
 
     data, live: what the recipe could not hold (data given in memory, functions), as they were given to `fit`.
+    quiet: no live progress in a notebook.
     """
-    more: dict[str, Any] = {"callbacks": callbacks, "checkpoint_seconds": checkpoint_seconds}
+    more: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "callbacks": _with_progress(callbacks, quiet)}
     return _reported(resume_run(path, data=data, live=live, **more))
 
 

@@ -23,6 +23,7 @@ from pellucid.doctor.trial import best, candidates, try_remedies
 from pellucid.errors import Diverged, PellucidError
 from pellucid.rundir import Lock, RunDir
 from pellucid.session import Run, Session
+from pellucid.shown import Findings
 from pellucid.train.loop import Loop
 
 ROUNDS = 3
@@ -195,7 +196,7 @@ def _keep(path: Path | None, new: Run) -> None:
 
 
 def _told(run: Run, rounds: list[dict[str, Any]], answered: list[Finding], seconds: float) -> Run:
-    run.findings = [f.to_json() for f in answered] + _with_trials(run.findings, rounds)
+    run.findings = Findings([f.to_json() for f in answered] + _with_trials(run.findings, rounds))
     run.result["findings"] = [
         {k: f[k] for k in ("problem", "severity", "layer", "step", "summary")} for f in run.findings
     ]

@@ -30,6 +30,7 @@ from pellucid.network.storage import describe, weights
 from pellucid.preflight import preflight
 from pellucid.recipe import Recipe
 from pellucid.rundir import RunDir
+from pellucid.shown import Findings, Shown
 from pellucid.signals.record import RecordWriter, read_lines
 from pellucid.train import checkpoint
 from pellucid.train.evaluate import link_of
@@ -61,7 +62,7 @@ class Callback:
 
 
 @dataclass
-class Run:
+class Run(Shown):
     """A finished run: its result, the best network, the epochs, and the folder that holds it all (None: in memory)."""
 
     path: Path | None
@@ -70,7 +71,7 @@ class Run:
     network: Network
     prepared: Prepared
     history: list[dict[str, Any]] = field(default_factory=list)
-    findings: list[dict[str, Any]] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
     def report(self) -> Path:
         """Write (again) and name the page that shows the run: `report.html` in its folder."""
@@ -371,7 +372,7 @@ class Session:
         outputs: dict[str, Any] = {}
         scored = outcome.scores(network, self.prepared, loss, metric, outputs) if reached else {}
         result = self._result(scored, compare.result(), trained)
-        findings = [f.to_json() for f in self._conclude(result)]
+        findings = Findings(f.to_json() for f in self._conclude(result))
         result["findings"] = [{k: f[k] for k in ("problem", "severity", "layer", "step", "summary")} for f in findings]
         run = Run(place.path if place else None, self.recipe, result, network, self.prepared, self.history, findings)
         if place is not None:

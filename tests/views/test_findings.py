@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pellucid.doctor.finding import Finding, Remedy, Trial
-from pellucid.views import report_parts
+from pellucid.views import report_findings
 from pellucid.views.findings import findings, numbers, repaired
 
 RELU = Remedy({"activation": "relu"}, "ReLU")
@@ -77,7 +77,7 @@ def test_what_repair_came_to():
 
 
 def test_the_page_tells_all_of_it_and_escapes_what_comes_from_outside():
-    page = report_parts.findings(SimpleNamespace(findings=[NOTE, VANISHING], result={"repair": {"rounds": [ROUND]}}))
+    page = report_findings.findings(SimpleNamespace(findings=[NOTE, VANISHING], result={"repair": {"rounds": [ROUND]}}))
     assert "&lt;hidden1&gt;" in page and "<hidden1>" not in page and "since step 1,200" in page
     assert "<code>--set activation=relu</code>" in page and "1 row is a copy" in page
     assert "2.3000, 2.3000" in page and "0.5000, 0.7000" in page and "yes" in page

@@ -6,10 +6,9 @@ import pytest
 from rich.console import Console
 
 from pellucid.fit import fit
-from pellucid.signals.record import read_record
 from pellucid.views import facts
-from pellucid.views.console import figure, live
-from pellucid.views.summary import evaluation, show_summary, signals
+from pellucid.views.console import live
+from pellucid.views.summary import evaluation, show_summary
 from pellucid.views.terminal import TerminalProgress
 
 BASELINES = [
@@ -131,14 +130,6 @@ def test_an_exception_leaves_no_bar_behind(monkeypatch):
     with pytest.raises(RuntimeError, match="boom"), Boom(Console(file=file, width=80)) as progress:
         fit("mlp:4", "xor", epochs=2, out=None, baselines=False, callbacks=[progress])
     assert progress.bar is None and file.getvalue().count("\x1b[?25h") == file.getvalue().count("\x1b[?25l") == 1
-
-
-def test_signals_of_the_last_sample(tmp_path):
-    run = fit("mlp:4", "xor", epochs=2, out=tmp_path, baselines=False)
-    record = read_record(run.path / "record.jsonl")
-    text = printed(signals(record))
-    line = next(line for line in text.splitlines() if line.startswith("relu1"))
-    assert line.endswith(figure(record.steps[-1]["gradient"]["rms"][record.layers.index("relu1")]))
 
 
 def test_an_evaluation_is_shown_with_its_confusion():

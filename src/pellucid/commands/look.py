@@ -1,4 +1,4 @@
-"""The verbs that look at what is there: `runs`, `compare`, `datasets`, `report`, `verify`."""
+"""The verbs that look at what is there: `runs`, `show`, `compare`, `datasets`, `report`, `verify`."""
 
 import json
 from pathlib import Path
@@ -90,6 +90,17 @@ def datasets(*, as_json: bool) -> None:
     from pellucid.views.listing import datasets_table
 
     out().print(datasets_table(found))
+
+
+def show(run: Path, *, notes: bool, as_json: bool) -> None:
+    from pellucid.views.console import out
+    from pellucid.views.show import show, shown_run
+
+    found = shown_run(options.find_run(run))
+    if as_json:
+        _print_json(found)
+        return
+    show(out(), found, notes)
 
 
 def report(run: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
-RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair")
-ON_RESUME = {"resume", "device", "trust", "json", "quiet"}
+RUNNING = (
+    "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair", "tensorboard"
+)  # fmt: skip
+ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard"}
 
 
 def train(given: dict[str, Any]) -> int:
@@ -126,13 +128,18 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
     from pellucid.session import Callback
 
+    more: tuple[Callback, ...] = ()
+    if given.get("tensorboard"):
+        from pellucid.connect.tensorboard import TensorBoard
+
+        more = (TensorBoard(),)
     if given.get("quiet"):
-        return work((Callback(),))
+        return work((Callback(), *more))
     from pellucid.views.terminal import TerminalProgress
 
     with TerminalProgress() as progress:
         try:
-            return work((progress,))
+            return work((progress, *more))
         except Interrupted:
             raise
         except KeyboardInterrupt:  # before the loop began, or after it ended

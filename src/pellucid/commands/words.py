@@ -144,6 +144,9 @@ Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any
 Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]
 Out = Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")]
 Resume = Annotated[Path | None, _run("--resume", metavar="RUN", help="Go on with an interrupted run.")]
+TensorBoard = Annotated[
+    bool, _run("--tensorboard", help="Also write TensorBoard's event files, into the run's folder tensorboard/.")
+]
 NoBaselines = Annotated[bool, _run("--no-baselines", help="Train no simple models to compare with.")]
 DryRun = Annotated[bool, _run("--dry-run", help="Show what would be done (data, network, recipe), and do nothing.")]
 Quiet = Annotated[bool, _show("--quiet", "-q", help="No progress, only the result.")]

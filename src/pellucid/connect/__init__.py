@@ -1,6 +1,6 @@
 """Other people's software: `connect.sklearn` (estimators), `connect.jax` (Equinox, Flax and plain functions),
 `connect.torch` (PyTorch: its loops watched, its weights), `connect.keras` (Keras 3: its `fit` watched), `connect.onnx`
-(files for onnxruntime)."""
+(files for onnxruntime), `connect.tensorboard` (event files)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from pellucid.connect import keras as keras
     from pellucid.connect import onnx as onnx
     from pellucid.connect import sklearn as sklearn
+    from pellucid.connect import tensorboard as tensorboard
     from pellucid.connect import torch as torch
 
-_PARTS = ("jax", "keras", "onnx", "sklearn", "torch")
+_PARTS = ("jax", "keras", "onnx", "sklearn", "tensorboard", "torch")
 
 
 def __getattr__(name: str) -> Any:

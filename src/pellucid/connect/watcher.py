@@ -15,6 +15,7 @@ from pellucid.doctor.diagnose import diagnose as conclude
 from pellucid.doctor.finding import Finding
 from pellucid.doctor.problems import PROBLEMS
 from pellucid.errors import PellucidWarning, SettingError, nearest
+from pellucid.shown import Findings
 from pellucid.signals.journal import Journal
 from pellucid.signals.record import Record, read_record
 
@@ -42,7 +43,7 @@ def diagnose(record: Any, silence: Iterable[str] = ()) -> list[Finding]:
             "this cannot be diagnosed", expected="a Record, or the path of a run or of its record.jsonl",
             got=type(record).__name__, fix="of an optax state, take pc.watched(state) first",
         )  # fmt: skip
-    return conclude(record, silence=silence)
+    return Findings(conclude(record, silence=silence))
 
 
 class Watcher:

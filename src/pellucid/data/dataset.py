@@ -13,6 +13,7 @@ from pellucid.data.distinct import different
 from pellucid.data.sequences import Sequences
 from pellucid.data.steps import only_real, stacked, targets_each_step
 from pellucid.errors import DataError, SettingError, nearest
+from pellucid.shown import Shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +22,7 @@ TASKS = ("classification", "regression", "mixed", "language", "pairs")
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Shown):
     """Examples and their targets, raw: text labels stay text, images stay `uint8`.
 
     `x` is a table (polars, pandas and Arrow are accepted), an array `[n, ...]` with the rows first, a list of texts, or

@@ -26,6 +26,7 @@ from pellucid.network.link import Link, apply_link
 from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.summary import summary
 from pellucid.network.trace import block_rows, trace
+from pellucid.shown import Shown
 
 
 @partial(jax.jit, static_argnums=1)
@@ -48,7 +49,7 @@ def forward(layer: Layer, params: Params, state: Params, x: Any, link: Link | No
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class Network:
+class Network(Shown):
     """Structure, weights and running state together; a pytree whose leaves are the arrays.
 
     layer: the structure.   params, state: nested dicts of arrays, `None` until initialised.

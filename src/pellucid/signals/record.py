@@ -26,7 +26,7 @@ Steps count updates made before the sample. Numpy only: a PyTorch loop writes th
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,7 @@ class Record:
     def series(self, group: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps [n], values [n, layers or weights]) of one statistic, e.g. `series("gradient", "rms")`."""
         steps = np.array([line["step"] for line in self.steps], np.int64)
-        return steps, np.array([_floats(line[group][name]) for line in self.steps], np.float64)
+        return steps, np.array([line[group][name] for line in self.steps], np.float64)  # reads "nan" and "inf"
 
 
 def _shapes(values: Any) -> list[list[int]]:
@@ -160,10 +160,6 @@ def _shapes(values: Any) -> list[list[int]]:
 
 def _texts(values: Any) -> list[str]:
     return [str(value) for value in values] if isinstance(values, list | tuple) else []
-
-
-def _floats(values: Sequence[Any]) -> list[float]:
-    return [float(v) for v in values]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

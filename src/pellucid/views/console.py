@@ -57,16 +57,22 @@ def table(*columns: str, left: int = 1) -> Table:
 
 
 def unicode_fits(console: Console) -> bool:
+    """Whether blocks and dots can be drawn; a terminal that calls itself dumb gets plain letters."""
+    if os.environ.get("TERM", "") == "dumb":
+        return False
     return console.encoding.lower().replace("-", "") in ("utf8", "utf16", "utf32")
 
 
-def sparkline(values: Sequence[float], width: int = 24, unicode: bool = True) -> str:
-    """Values as a row of blocks, at most `width` long; those that are not finite as `!`.
+def sparkline(values: Sequence[float], width: int = 24, unicode: bool = True, span: float = 0.0) -> str:
+    """Values as a row of blocks, at most `width` long; those that are not finite as `!`. span: the least range that
+    fills the height, so that what hardly moves is drawn flat.
 
     >>> sparkline([1, 2, 3, 4])
     '▁▃▆█'
     >>> sparkline([0.0, float("nan"), 8.0], unicode=False)
     '_!@'
+    >>> sparkline([1.0, 1.1, 1.0], span=2.0)
+    '▄▅▄'
     """
     blocks = BLOCKS if unicode else PLAIN_BLOCKS
     if len(values) > width:
@@ -75,6 +81,8 @@ def sparkline(values: Sequence[float], width: int = 24, unicode: bool = True) ->
     if not known:
         return "!" * len(values)
     low, high = min(known), max(known)
+    room = max(span - (high - low), 0.0) / 2
+    low, high = low - room, high + room
     scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
     return "".join(blocks[round((v - low) * scale)] if abs(v) < float("inf") else "!" for v in values)
 

@@ -9,9 +9,17 @@ from typing import Any
 
 from pellucid import files
 from pellucid.errors import PellucidError
-from pellucid.rundir import RunDir, read_json
+from pellucid.rundir import RunDir, read_json, slug
 from pellucid.signals.record import Record, read_lines, read_record
-from pellucid.views import facts, report_inside, report_parts
+from pellucid.views import (
+    facts,
+    report_curves,
+    report_findings,
+    report_inside,
+    report_parts,
+    report_scores,
+    report_signals,
+)
 from pellucid.views.report_inside_style import CSS as INSIDE_CSS
 from pellucid.views.report_style import CSS
 
@@ -28,6 +36,7 @@ class Pages:
     layers: list[dict[str, Any]]  # path, layer, output, parameters, initial
     findings: list[dict[str, Any]]  # as in findings.json
     began: float | None  # seconds since 1970
+    composites: dict[str, str] = field(default_factory=dict)  # the kind of each layer made of layers, by path
     inspection: dict[str, Any] = field(default_factory=dict)  # as in inspection.json
 
     @property
@@ -60,19 +69,24 @@ def read(place: RunDir) -> Pages:
     record = read_record(place.record) if place.record.is_file() else Record()
     found: Any = read_json(place.findings) if place.findings.is_file() else []
     seen = read_json(place.inspection) if place.inspection.is_file() else {}
-    return Pages(place, result, tomllib.loads(text), text, record, _layers(place), found, _began(place), seen)
+    layers, composites = _layers(place)
+    return Pages(place, result, tomllib.loads(text), text, record, layers, found, _began(place), composites, seen)
 
 
-def _layers(place: RunDir) -> list[dict[str, Any]]:
-    """The layer table: from the network's structure, or where that needs code of a user's, from the weights' shapes."""
+def _layers(place: RunDir) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The layer table, and the kinds of composites: from the network's structure; where that needs code of a user's,
+    the weights' shapes."""
     try:
+        from pellucid.network.composite import walk
         from pellucid.network.storage import read_structure
         from pellucid.network.summary import rows
 
         network, example = read_structure(place.network)
-        return rows(network, example)
+        found = rows(network, example)
+        leaves = {row["path"] for row in found}
+        return found, {path: str(layer.name) for path, layer in walk(network.layer) if path not in leaves}
     except (PellucidError, OSError):
-        return _weights(place.weights)
+        return _weights(place.weights), {}
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
@@ -97,22 +111,30 @@ def _began(place: RunDir) -> float | None:
     return next((float(line["time"]) for line in read_lines(place.clock) if "time" in line), None)
 
 
+def contents(sections: list[tuple[str, str]]) -> str:
+    """A line of links to the sections."""
+    links = "".join(f'<a href="#{slug(title)}">{title}</a>' for title, _ in sections if title)
+    return f'<nav class="contents">{links}</nav>'
+
+
 def page(pages: Pages) -> str:
     """The whole page."""
     sections = [
         ("", report_parts.head(pages)),
-        ("Scores", report_parts.scores(pages)),
-        ("Findings", report_parts.findings(pages)),
-        ("Learning", report_parts.curves(pages)),
-        ("Inside the network", report_parts.signals(pages)),
-        ("Layers", report_parts.layers(pages)),
-        ("Confusion", report_parts.confusion(pages)),
+        ("Scores", report_scores.scores(pages)),
+        ("Findings", report_findings.findings(pages)),
+        ("Learning", report_curves.curves(pages)),
+        ("Confusion", report_scores.confusion(pages)),
         *report_inside.sections(pages),
+        ("Inside the network", report_signals.signals(pages)),
+        ("The network", report_parts.layers(pages)),
         ("Notes", report_parts.notes(pages)),
         ("Costs", report_parts.costs(pages)),
         ("To run it again", report_parts.again(pages)),
     ]
-    body = "\n".join((f"<h2>{title}</h2>\n" if title else "") + html for title, html in sections if html)
+    shown = [(title, html) for title, html in sections if html]
+    named = [f'<h2 id="{slug(title)}">{title}</h2>\n{html}' for title, html in shown if title]
+    body = "\n".join([html for title, html in shown if not title] + [contents(shown), *named])
     status = facts.status(pages.result, pages.place.running)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(pages.began)) if pages.began else ""
     version = escape(str(pages.recipe.get("versions", {}).get("pellucid", "")))

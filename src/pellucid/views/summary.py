@@ -54,22 +54,6 @@ def costs(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def signals(record: Any) -> RenderableType:
-    """The last sampled step: activations and gradients of each layer."""
-    made = table("layer", "activation rms", "zeros", "gradient rms")
-    if not record.steps:
-        return made
-    last = record.steps[-1]
-    for place, name in enumerate(record.layers):
-        made.add_row(
-            name,
-            figure(last["activation"]["rms"][place]),
-            f"{float(last['activation']['zero'][place]):.0%}",
-            figure(last["gradient"]["rms"][place]),
-        )
-    return made
-
-
 def evaluation(result: dict[str, Any]) -> RenderableType:
     """What `pellucid evaluate` found."""
     of = result["file"] or f"the run's own {result['part']} part"
@@ -86,9 +70,10 @@ def evaluation(result: dict[str, Any]) -> RenderableType:
     return Group(*lines)
 
 
-def confusion(counts: list[list[float]], classes: list[str], most: int = 12) -> RenderableType:
+def confusion(counts: list[list[float]], classes: list[str], most: int = 12, width: int = 80) -> RenderableType:
     """The confusion matrix, or the pairs most often confused where it is too wide."""
-    if len(classes) <= most and sum(min(len(c), 6) + 2 for c in classes) <= 62:
+    names = max(16, *(len(c) for c in classes)) + 2
+    if len(classes) <= most and names + sum(max(min(len(c), 6), 3) + 2 for c in classes) <= width:
         made = table("true \\ predicted", *[c[:6] for c in classes])
         for name, row in zip(classes, counts, strict=True):
             made.add_row(name, *[f"{v:,.0f}" if v else "." for v in row])

@@ -1,6 +1,7 @@
-"""Small charts as SVG text: line charts with axes, and heat maps, in the colours `--c1` ... `--c8` of the page's CSS.
+"""Line charts as SVG text, in the colours `--c1` ... `--c8` of the page's CSS.
 
 Every chart is a `<figure>`: caption, drawing with a spoken label, legend. Hovering shows the values, without scripts.
+Long curves are thinned out so that every spike stays: of each stretch its least and its largest value.
 """
 
 import math
@@ -8,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34
+from pellucid.views import svg_flags
+from pellucid.views.svg_flags import FLAG, Flag, flag_places
+from pellucid.views.svg_scale import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, short
+
 MOST_POINTS = 300
 MOST_HOVERS = 100
 COLOURS = 8
@@ -27,73 +30,21 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """From values to pixels along one axis."""
+class Level:
+    """A value to compare with: a thin line across the chart, drawn where it lies in range."""
 
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high = self._of(self.low), self._of(self.high)
-        return self.start + (self._of(value) - low) / (high - low or 1.0) * (self.stop - self.start)
-
-    def _of(self, value: float) -> float:
-        return math.log10(value) if self.log else value
-
-    def shows(self, value: float) -> bool:
-        return math.isfinite(value) and (value > 0 or not self.log)
-
-    def ticks(self, wanted: int = 5) -> list[float]:
-        return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, wanted)
+    y: float
+    name: str
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers that divide a range.
+@dataclass(frozen=True)
+class Band:
+    """The range from low to high at each x, shaded in a line's colour."""
 
-    >>> ticks(0.0, 1.0)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    span = high - low
-    if not span > 0 or not math.isfinite(span):
-        return [low]
-    raw = span / wanted
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten, at most six; 1, 2 and 5 times them where the range is short.
-
-    >>> log_ticks(0.002, 30.0), log_ticks(0.3, 4.0)
-    ([0.01, 0.1, 1.0, 10.0], [0.5, 1.0, 2.0])
-    """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    decades = [10.0**e for e in range(first, last + 1) if low * 0.999 <= 10.0**e <= high * 1.001]
-    if len(decades) > 2:
-        return decades[:: -(-len(decades) // 6)]
-    fine = [float(f"{m}e{e}") for e in range(first, last + 1) for m in (1, 2, 5)]
-    return [v for v in fine if low * 0.999 <= v <= high * 1.001] or [low, high]
-
-
-def short(value: float) -> str:
-    """A number on an axis.
-
-    >>> [short(v) for v in (0.0, 0.25, 1e-5, 12000.0, 2.5e6)]
-    ['0', '0.25', '1e-5', '12k', '2.5M']
-    """
-    size = abs(value)
-    if size >= 1e9 or 0 < size < 1e-3:
-        mantissa, _, exponent = f"{value:.2g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    for limit, letter in ((1e6, "M"), (1e4, "k")):
-        if size >= limit:
-            return f"{value / (1e6 if letter == 'M' else 1e3):.3g}{letter}"
-    return f"{value:.4g}"
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    colour: int = 1
 
 
 def line_chart(
@@ -105,25 +56,35 @@ def line_chart(
     log_x: bool = False,
     log_y: bool = False,
     mark: tuple[float, str] | None = None,
+    flags: Sequence[Flag] = (),
+    levels: Sequence[Level] = (),
+    band: Band | None = None,
     unit: Callable[[float], str] = lambda v: f"{v:.4g}",
 ) -> str:
-    """Curves over one pair of axes. `mark`: a place on the x axis, and what is said of it."""
-    lines = [_thinned(line) for line in lines]
+    """Curves over one pair of axes. `mark`: a place on the x axis, and what is said of it; `flags` stand on the last
+    curve, numbered, side by side where they would overlap."""
     xs = [v for line in lines for v in line.x if math.isfinite(v) and (v > 0 or not log_x)]
-    ys = [v for line in lines for v in line.y if math.isfinite(v) and (v > 0 or not log_y)]
+    ranges = [line.y for line in lines] + ([band.low, band.high] if band else [])
+    ys = [v for one in ranges for v in one if math.isfinite(v) and (v > 0 or not log_y)]
     if not xs or not ys:
-        return _figure(title, title, [f'<text x="{LEFT}" y="20">nothing to draw</text>'], "", 40)
+        return figure(title, title, [f'<text x="{LEFT}" y="20">nothing to draw</text>'], "", 40)
     x = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, log_x)
-    y = Scale(*_padded(min(ys), max(ys), log_y), HEIGHT - BOTTOM, TOP, log_y)
+    places = flag_places([x(min(max(flag.x, x.low), x.high)) for flag in flags])
+    rows = max((row for _, row in places), default=-1) + 1
+    y = Scale(*_padded(min(ys), max(ys), log_y), HEIGHT - BOTTOM, TOP + rows * FLAG, log_y)
     spoken = f"{title}: {', '.join(line.name for line in lines)} over {x_label}"
-    parts = _axes(x, y, x_label, y_label)
-    parts += [_path(line, place, x, y) for place, line in enumerate(lines)]
-    parts += [*_mark(mark, x), *_hovers(lines, x, x_label, unit)]
+    spoken += "".join(f"; {flag.name}: {flag.said}" for flag in flags)
+    parts = axes(x, y, x_label, y_label) + [_level(level, y) for level in levels if y.low <= level.y <= y.high]
+    parts += [_band(band, x, y)] if band else []
+    parts += [_path(_thinned(line), place, x, y) for place, line in enumerate(lines)]
+    parts += [*_mark(mark, x, y), *_hovers(lines, x, y, x_label, unit)]
+    curve = list(zip(lines[-1].x, lines[-1].y, strict=True))
+    parts += [svg_flags.draw(flag, place, curve, x, y) for flag, place in zip(flags, places, strict=True)]
     alone = len(lines) == 1 and lines[0].name.lower() == title.lower()
-    return _figure(title, spoken, parts, "" if alone else _legend(lines))
+    return figure(title, spoken, parts, "" if alone else _legend(lines))
 
 
-def _figure(title: str, spoken: str, parts: Sequence[str], legend: str, height: int = HEIGHT) -> str:
+def figure(title: str, spoken: str, parts: Sequence[str], legend: str, height: int = HEIGHT) -> str:
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(spoken)}">'
@@ -131,12 +92,32 @@ def _figure(title: str, spoken: str, parts: Sequence[str], legend: str, height: 
     )
 
 
+def kept(values: Sequence[float], most: int = MOST_POINTS) -> list[int]:
+    """Which of many values to draw: the first, the last, and of each stretch the least, the largest and one that is
+    not finite.
+
+    >>> values = [0.0] * 5000 + [9.0] + [0.0] * 4999
+    >>> places = kept(values)
+    >>> len(places) <= 300, 5000 in places, places[0], places[-1]
+    (True, True, 0, 9999)
+    """
+    n = len(values)
+    if n <= most:
+        return list(range(n))
+    found, stretches = {0, n - 1}, (most - 2) // 3
+    for i in range(stretches):
+        part = range(1 + i * (n - 2) // stretches, 1 + (i + 1) * (n - 2) // stretches)
+        known = [k for k in part if math.isfinite(values[k])]
+        if known:
+            found |= {min(known, key=values.__getitem__), max(known, key=values.__getitem__)}
+        if len(known) < len(part):
+            found.add(next(k for k in part if not math.isfinite(values[k])))
+    return sorted(found)
+
+
 def _thinned(line: Line) -> Line:
-    n = len(line.x)
-    if n <= MOST_POINTS:
-        return line
-    keep = sorted({round(i * (n - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
-    return Line(line.name, [line.x[i] for i in keep], [line.y[i] for i in keep], line.colour, line.dashed)
+    places = kept(line.y)
+    return Line(line.name, [line.x[i] for i in places], [line.y[i] for i in places], line.colour, line.dashed)
 
 
 def _padded(low: float, high: float, log: bool) -> tuple[float, float]:
@@ -148,7 +129,7 @@ def _padded(low: float, high: float, log: bool) -> tuple[float, float]:
     return (low - room if low != 0 else 0.0), high + room
 
 
-def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[str]:
+def axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[str]:
     parts = []
     for value in y.ticks():
         at = y(value)
@@ -165,16 +146,33 @@ def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[str]:
     return parts
 
 
-def _mark(mark: tuple[float, str] | None, x: Scale) -> list[str]:
+def _mark(mark: tuple[float, str] | None, x: Scale, y: Scale) -> list[str]:
     if mark is None or not x.shows(mark[0]):
         return []
     at = x(mark[0])
     right = at > (LEFT + WIDTH) / 2
     place = f'x="{at + (-6 if right else 6):.1f}" text-anchor="{"end" if right else "start"}"'
     return [
-        f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
-        f'<text class="mark" {place} y="{TOP + 10}">{escape(mark[1])}</text>',
+        f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{y.stop}" y2="{HEIGHT - BOTTOM}"/>',
+        f'<text class="mark" {place} y="{y.stop + 10}">{escape(mark[1])}</text>',
     ]
+
+
+def _level(level: Level, y: Scale) -> str:
+    """Named above its line, or below it where there is no room."""
+    at = y(level.y)
+    text = at - 4 if at > y.stop + 14 else at + 13
+    return (
+        f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        f'<text class="mark level" x="{LEFT + 4}" y="{text:.1f}">{escape(level.name)}</text>'
+    )
+
+
+def _band(band: Band, x: Scale, y: Scale) -> str:
+    low, high = kept(band.low), kept(band.high)
+    edge = [(band.x[i], band.high[i]) for i in high] + [(band.x[i], band.low[i]) for i in reversed(low)]
+    points = [f"{x(a):.1f} {y(b):.1f}" for a, b in edge if x.shows(a) and y.shows(b)]
+    return f'<path style="fill:var(--c{band.colour});fill-opacity:.2" d="M{" L".join(points)}Z"/>' if points else ""
 
 
 def _colour(line: Line, place: int) -> int:
@@ -193,7 +191,7 @@ def _path(line: Line, place: int, x: Scale, y: Scale) -> str:
     return f'<path class="line" style="{style}" d="{d}"/>' if d else ""
 
 
-def _hovers(lines: Sequence[Line], x: Scale, x_label: str, unit: Callable[[float], str]) -> list[str]:
+def _hovers(lines: Sequence[Line], x: Scale, y: Scale, x_label: str, unit: Callable[[float], str]) -> list[str]:
     """Invisible columns whose tooltip tells the values there."""
     base = max(lines, key=lambda line: len(line.x))
     places = [v for v in base.x if x.shows(v)]
@@ -204,8 +202,8 @@ def _hovers(lines: Sequence[Line], x: Scale, x_label: str, unit: Callable[[float
     for value in places:
         said = "\n".join(f"{one.name}: {unit(at[value])}" for one, at in zip(lines, found, strict=True) if value in at)
         parts.append(
-            f'<rect class="hover" x="{x(value) - width / 2:.1f}" y="{TOP}" width="{width:.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM}"><title>{escape(x_label)} {value:g}\n{escape(said)}</title></rect>'
+            f'<rect class="hover" x="{x(value) - width / 2:.1f}" y="{y.stop}" width="{width:.1f}" '
+            f'height="{y.start - y.stop}"><title>{escape(x_label)} {value:g}\n{escape(said)}</title></rect>'
         )
     return parts
 
@@ -217,47 +215,3 @@ def _legend(lines: Sequence[Line]) -> str:
         for place, line in enumerate(lines)
     )
     return f'<ul class="legend">{items}</ul>'
-
-
-# Crameri's "batlow" in nine steps: even in brightness, and readable with every kind of colour vision
-RAMP = ("#011959", "#103f60", "#1c5a62", "#3c6d56", "#687b3e", "#9d892b", "#d29343", "#f8a17b", "#fbd0e0")
-
-
-def heat_map(
-    names: Sequence[str], x: Sequence[float], values: Sequence[Sequence[float]], *, title: str, x_label: str
-) -> str:
-    """One row a name, colour by the logarithm of the value. values: [len(x)][len(names)]."""
-    columns = sorted({round(i * (len(x) - 1) / 59) for i in range(60)}) if len(x) > 60 else range(len(x))
-    known = [v for i in columns for v in values[i] if math.isfinite(v) and v > 0]
-    if not known:
-        return line_chart([], title=title, x_label=x_label, y_label="")
-    low, high = math.log10(min(known)), math.log10(max(known))
-    margin, row = 130, max(12, min(20, 400 // len(names)))
-    width, height = (WIDTH - margin - RIGHT) / len(columns), len(names) * row + 60
-    parts = []
-    for j, name in enumerate(names):
-        shown = name if len(name) <= 20 else "…" + name[-19:]
-        parts.append(f'<text x="{margin - 6}" y="{j * row + row - 3}" text-anchor="end">{escape(shown)}</text>')
-        for place, i in enumerate(columns):
-            fill = _ramp(values[i][j], low, high)
-            place_x = f'x="{margin + place * width:.1f}" y="{j * row}"'
-            parts.append(f'<rect {place_x} width="{width + 0.3:.1f}" height="{row - 1}" fill="{fill}"/>')
-    floor = len(names) * row
-    for place in (0, len(columns) // 2, len(columns) - 1):
-        at = margin + (place + 0.5) * width
-        parts.append(f'<text x="{at:.1f}" y="{floor + 14}" text-anchor="middle">{short(x[columns[place]])}</text>')
-    parts.append(f'<text class="label" x="{WIDTH - RIGHT}" y="{floor + 30}" text-anchor="end">{escape(x_label)}</text>')
-    for place, colour in enumerate(RAMP):
-        parts.append(f'<rect x="{margin + 50 + place * 16}" y="{floor + 38}" width="16" height="10" fill="{colour}"/>')
-    parts.append(f'<text x="{margin + 44}" y="{floor + 47}" text-anchor="end">{short(10**low)}</text>')
-    parts.append(f'<text x="{margin + 56 + len(RAMP) * 16}" y="{floor + 47}">{short(10**high)}</text>')
-    return _figure(title, f"{title}: one row a layer over {x_label}", parts, "", height)
-
-
-def _ramp(value: float, low: float, high: float) -> str:
-    if not math.isfinite(value):
-        return "var(--c2)"
-    if value <= 0:
-        return "none"
-    place = (math.log10(value) - low) / (high - low or 1.0)
-    return RAMP[min(max(round(place * (len(RAMP) - 1)), 0), len(RAMP) - 1)]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pellucid.views.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, _axes, _figure, short, ticks
+from pellucid.views.svg import axes, figure
+from pellucid.views.svg_scale import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, short, ticks
 
 ROW = 19  # pixels of a bar's row
 NAMES = 150  # pixels for the bars' names
@@ -42,7 +43,7 @@ def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, mark: tuple[floa
         parts.append(f'<text class="label" x="{NAMES}" y="{floor + 34}">┊ {escape(mark[1])}</text>')
     parts.append(f'<text class="label" x="{WIDTH - 62}" y="{floor + 34}" text-anchor="end">{escape(x_label)}</text>')
     spoken = f"{title}: " + ", ".join(f"{b.name} {b.value:.3g}" for b in known[:8])
-    return _figure(title, spoken, parts, "", floor + 38)
+    return figure(title, spoken, parts, "", floor + 38)
 
 
 def _tick(x: Scale, value: float, floor: float) -> str:
@@ -84,7 +85,7 @@ def scatter(
         xs = ys = xs + ys
     ends = ys + ([0.0] if line == "zero" else [])
     across, up = Scale(*_roomy(xs), LEFT, WIDTH - RIGHT), Scale(*_roomy(ends), HEIGHT - BOTTOM, TOP)
-    parts = _axes(across, up, x_label, y_label)
+    parts = axes(across, up, x_label, y_label)
     if line is not None:
         values = (across.low, across.high) if line == "equal" else (0.0, 0.0)
         parts.append(
@@ -93,7 +94,7 @@ def scatter(
     parts.append('<g class="points">')
     parts += [f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>' for a, b in points]
     parts.append("</g>")
-    return _figure(title, f"{title}: {y_label} over {x_label}, {len(points)} points", parts, "")
+    return figure(title, f"{title}: {y_label} over {x_label}, {len(points)} points", parts, "")
 
 
 def _roomy(values: Sequence[float]) -> tuple[float, float]:
@@ -105,7 +106,7 @@ def _roomy(values: Sequence[float]) -> tuple[float, float]:
 def reliability(bins: Sequence[dict[str, Any]], *, title: str) -> str:
     """Accuracy over what the network said, a bar a bin, beside the line where both are alike, and the gap between."""
     x, y = Scale(0.0, 1.0, LEFT, WIDTH - RIGHT), Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
-    parts = _axes(x, y, "probability it gave", "share right")
+    parts = axes(x, y, "probability it gave", "share right")
     for one in bins:
         if not one["count"]:
             continue
@@ -121,7 +122,7 @@ def reliability(bins: Sequence[dict[str, Any]], *, title: str) -> str:
             f'<rect class="{kind}" {place} y="{top:.1f}" height="{floor - top:.1f}"/></g>'
         )
     parts.append(f'<line class="mark" x1="{x(0)}" x2="{x(1)}" y1="{y(0)}" y2="{y(1)}"/>')
-    return _figure(title, f"{title}: how often it was right over the probability it gave", parts, "")
+    return figure(title, f"{title}: how often it was right over the probability it gave", parts, "")
 
 
 def histogram(edges: Sequence[float], counts: Sequence[float], *, title: str, x_label: str, y_label: str = "") -> str:
@@ -130,7 +131,7 @@ def histogram(edges: Sequence[float], counts: Sequence[float], *, title: str, x_
         return ""
     x = Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
     y = Scale(0.0, max(counts) * 1.04, HEIGHT - BOTTOM, TOP)
-    parts = _axes(x, y, x_label, y_label)
+    parts = axes(x, y, x_label, y_label)
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         if count:
             left, width = x(low) + 0.5, max(x(high) - x(low) - 1, 0.5)
@@ -138,7 +139,7 @@ def histogram(edges: Sequence[float], counts: Sequence[float], *, title: str, x_
                 f'<rect class="bar" x="{left:.1f}" width="{width:.1f}" y="{y(count):.1f}" '
                 f'height="{y(0) - y(count):.1f}"><title>{low:.3g} to {high:.3g}: {count:,}</title></rect>'
             )
-    return _figure(title, f"{title}: how often each value of {x_label} occurs", parts, "")
+    return figure(title, f"{title}: how often each value of {x_label} occurs", parts, "")
 
 
 def sparkline(series: Sequence[Sequence[float]], spoken: str) -> str:
