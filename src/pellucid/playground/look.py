@@ -28,15 +28,16 @@ class Nudges(OutputTaps):
         return y + self.zeros[path] if path in self.zeros else y
 
 
-@partial(jax.jit, static_argnames=("layer", "paths"))
-def responses(layer: Layer, paths: tuple[str, ...], params: dict[str, Any], state: Any, x: Any) -> Any:
-    """(raw outputs [m, k], {path: (uint8 [units, m], scale [units])}) for inputs x [m, ...]: byte 127.5 is 0, 255 is
-    `scale`, the unit's largest response. What is not finite is drawn as 0."""
+@partial(jax.jit, static_argnames=("layer", "paths", "few"))
+def responses(layer: Layer, paths: tuple[str, ...], few: int, params: dict[str, Any], state: Any, x: Any) -> Any:
+    """(raw outputs [m, k], {path: (uint8 [units, few], scale [units])}) for inputs x [m, ...], the units' responses to
+    the first `few` of them: byte 127.5 is 0, 255 is `scale`, the unit's largest response. What is not finite is drawn
+    as 0."""
     taps = OutputTaps()
     outputs = Context(state=state, probes=taps).run(layer, nest(params), x)
     found = {}
     for path in paths:
-        y = jnp.nan_to_num(taps.taken[path].T, nan=0.0, posinf=0.0, neginf=0.0)  # -> [units, m]
+        y = jnp.nan_to_num(taps.taken[path][:few].T, nan=0.0, posinf=0.0, neginf=0.0)  # -> [units, few]
         scale = jnp.abs(y).max(1)
         level = MIDDLE + MIDDLE * y / jnp.where(scale > 0, scale, 1.0)[:, None]
         found[path] = jnp.round(level).astype(jnp.uint8), scale

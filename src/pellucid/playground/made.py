@@ -36,7 +36,7 @@ def two_gaussians(n: int, noise: float, g: np.random.Generator) -> Made:
 def spiral(n: int, noise: float, g: np.random.Generator) -> Made:
     """Two arms wound around each other (Lang & Witbrock 1988)."""
     y = np.arange(n) % 2
-    along = np.arange(n) // 2 / max((n + 1) // 2, 1)
+    along = (np.arange(n) // 2 + 1) / max((n + 1) // 2, 1)  # the arms do not meet
     angle = 1.75 * along * 2 * np.pi + np.pi * y
     return _moved((5 * along)[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1), noise, g), y
 

@@ -26,6 +26,7 @@ from pellucid.playground.tables import Table
 from pellucid.playground.view import gradients, scene_json, view
 from pellucid.session import Session
 from pellucid.train.evaluate import Scores
+from pellucid.train.loop import segments_needed
 
 MOST_UPDATES = 200_000  # of one training here
 MOST_AT_ONCE = 2_000  # updates of one call
@@ -57,6 +58,10 @@ class Play:
             self.notes.hear(event)
         self.scores = self._scored()
         self.notes.point(self.loop.step, *self.scores)
+
+    def warm(self) -> None:
+        """Compile what an update needs, without making one."""
+        self.loop.advance(np.zeros((segments_needed(self.loop.chunk_steps, self.loop.every), 2), np.int32), 0)
 
     @property
     def stopped(self) -> str:
@@ -111,7 +116,7 @@ class Play:
 
     def findings(self, preflight: bool = True) -> list[dict[str, Any]]:
         """What the doctor would say if the training ended now; the gravest and deepest first."""
-        return self.notes.findings(preflight)
+        return self.notes.findings(self.scores, preflight)
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:

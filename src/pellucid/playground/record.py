@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import files, outcome
+from pellucid.data import baselines
 from pellucid.doctor.diagnose import diagnose
 from pellucid.preflight import preflight
 from pellucid.session import Session, epoch_line
@@ -30,6 +31,7 @@ class Notes:
         self.last = {"chunk": -1, "epoch": -1, "units": -1}
         self.metric = outcome.metric_name(session.settings.metric)
         self._preflight: list[Any] | None = None
+        self._baselines: list[dict[str, Any]] | None = None
         del header  # the examination has it
 
     @property
@@ -67,7 +69,7 @@ class Notes:
             for name in FIELDS:
                 curves[name] = curves[name][::2]
 
-    def findings(self, preflight_too: bool = True) -> list[dict[str, Any]]:
+    def findings(self, scores: tuple[Scores, Scores], preflight_too: bool = True) -> list[dict[str, Any]]:
         """What the doctor would say if the training ended now."""
         if preflight_too and self._preflight is None:
             s = self.session
@@ -83,7 +85,20 @@ class Notes:
         if loop.step < EARLY and not loop.stopped:
             return [f.to_json() for f in given if f.alarm]
         silence = (*NEVER, *(UNSURE if loop.step < LONG else ()))
+        result = self._result(scores) if preflight_too and loop.step >= LONG and not loop.stopped else {}
         with np.errstate(all="ignore"):
-            return [f.to_json() for f in diagnose(self._record, {}, given, silence)]
+            return [f.to_json() for f in diagnose(self._record, result, given, silence)]
+
+    def _result(self, scores: tuple[Scores, Scores]) -> dict[str, Any]:
+        """The scores beside those of simple models on the same rows: without them nobody knows what can be reached."""
+        s = self.session
+        if self._baselines is None:
+            self._baselines = baselines(s.prepared, s.settings.seed)
+        parts = {"train": scores[0], "validation": scores[1]}
+        return {
+            "metric": self.metric, "baselines": self._baselines, "test": None,
+            "rows": {name: len(getattr(s.prepared, name)) for name in parts},
+            **{name: {"loss": one.loss, self.metric: one.metric} for name, one in parts.items()},
+        }  # fmt: skip
 
 

@@ -96,9 +96,9 @@ def view(play: "Play") -> dict[str, Any]:
     """All that is drawn of this moment."""
     loop, layer, scene = play.loop, play.session.network.layer, _kept(play)
     params, state = loop.carry.params, loop.carry.state
-    _, found = responses(layer, tuple(bends(play)), params, state, scene["small"])
-    wide, _ = responses(layer, (), params, state, scene["large"])
-    seen, _ = responses(layer, (), params, state, scene["points"])
+    few = side_of(play) ** 2
+    outputs, found = responses(layer, tuple(bends(play)), few, params, state, scene["places"])
+    wide, seen = np.split(np.asarray(outputs)[few:], [OUTPUT_SIDE**2])
     by_weight, by_unit = gradients(play)
     layers = []
     for i, (path, units) in enumerate(dense(play)):
@@ -115,8 +115,8 @@ def view(play: "Play") -> dict[str, Any]:
     train, validation = play.scores
     return {
         "step": loop.step, "epoch": loop.epoch + (loop.step - loop.epoch_start) / loop.program.steps_per_epoch,
-        "stopped": loop.stopped, "layers": layers, "output": decided(play, np.asarray(wide)),
-        "answers": _answers(play, np.asarray(seen)),
+        "stopped": loop.stopped, "layers": layers, "output": decided(play, wide),
+        "answers": _answers(play, seen),
         "scores": {
             "train": {"loss": number(train.loss), "metric": number(train.metric)},
             "validation": {"loss": number(validation.loss), "metric": number(validation.metric)},
@@ -143,9 +143,9 @@ def _kept(play: "Play") -> dict[str, Any]:
         assert validation is not None
         points = np.concatenate([part.x[:MOST_POINTS] for part in (train, validation)])
         filler = np.zeros((2 * MOST_POINTS - len(points), *points.shape[1:]), points.dtype)  # one shape for all sets
+        places = [lattice(play, side_of(play)), lattice(play, OUTPUT_SIDE), points, filler]  # in one pass
         play.__dict__["kept"] = {
-            "small": jnp.asarray(lattice(play, side_of(play))), "large": jnp.asarray(lattice(play, OUTPUT_SIDE)),
-            "points": jnp.asarray(np.concatenate([points, filler])),
+            "places": jnp.asarray(np.concatenate(places)),
             "x": jnp.asarray(train.x[:ROWS]), "y": jnp.asarray(train.y[:ROWS]),
         }  # fmt: skip
     return play.__dict__["kept"]
