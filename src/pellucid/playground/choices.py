@@ -1,8 +1,8 @@
 """What a learner has chosen: data, network, training. Frozen, checked, and short enough to stand in an address.
 
-    choices = Choices(data="spiral", widths=(8, 8))
-    written(choices)                # 'data=spiral&widths=8.8', what differs from the defaults
-    read("data=spiral&widths=8.8")  # the same again
+choices = Choices(data="spiral", widths=(8, 8))
+written(choices)                # 'data=spiral&widths=8.8', what differs from the defaults
+read("data=spiral&widths=8.8")  # the same again
 """
 
 import math
@@ -133,7 +133,9 @@ def made(settings: Any) -> Choices:
     if isinstance(settings, dict):
         for name in settings:
             if name not in Choices.__struct_fields__:
-                raise SettingError(f"there is no choice {str(name)[:60]!r}", fix=nearest(name, Choices.__struct_fields__))
+                raise SettingError(
+                    f"there is no choice {str(name)[:60]!r}", fix=nearest(name, Choices.__struct_fields__)
+                )
     try:
         return msgspec.convert(settings, Choices, strict=False)
     except msgspec.ValidationError as error:

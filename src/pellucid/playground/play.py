@@ -7,6 +7,7 @@
 Data, network, training and doctor are those of every other run: `Session`, `Loop`, `Examination`.
 """
 
+import time
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from pellucid.errors import SettingError
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.playground.choices import LIVE, OWN, Choices
+from pellucid.playground.look import flow
 from pellucid.playground.record import Notes
 from pellucid.playground.scene import Scene, scene_of
 from pellucid.playground.structure import OFF, recipe_words
@@ -50,12 +52,15 @@ class Play:
 
     # -- going on -----------------------------------------------------------------------------------------------------
 
-    def step(self, updates: int = 1) -> None:
-        """Make `updates` updates, or as many as are left."""
+    def step(self, updates: int = 1, seconds: float | None = None) -> None:
+        """Make `updates` updates, or as many as are left; fewer, if they take longer than so many seconds."""
         if not 1 <= updates <= MOST_AT_ONCE:
             raise SettingError("so many updates cannot be made at once", expected=f"1 to {MOST_AT_ONCE}", got=updates)
+        began = time.perf_counter()
         for event in self.loop.some(updates):
             self.notes.hear(event)
+            if seconds is not None and time.perf_counter() - began > seconds:
+                break
         self.scores = self._scored()
         self.notes.point(self.loop.step, *self.scores)
 
@@ -130,6 +135,16 @@ class Play:
     def view(self) -> dict[str, Any]:
         """What is drawn, as it is now; plain JSON values, pictures as bytes in base64, what is not finite as None."""
         return view(self)
+
+    def batch_gradient(self) -> dict[str, np.ndarray]:
+        """The gradient of the mean loss of the rows that the next update learns from, by each weight: what the
+        optimizer is handed, but for dropout's chance, the decays, and batch statistics."""
+        train, rows, carry = self.session.prepared.train, self.loop.next_rows(), self.loop.carry
+        loss = self.session.settings.loss
+        found, _ = flow(
+            self.session.network.layer, loss, (), carry.params, carry.state, train.x[rows], train.y[rows]
+        )  # fmt: skip
+        return {path: np.asarray(g) for path, g in found.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
         """By path."""

@@ -100,5 +100,3 @@ class Notes:
             "rows": {name: len(getattr(s.prepared, name)) for name in parts},
             **{name: {"loss": one.loss, self.metric: one.metric} for name, one in parts.items()},
         }  # fmt: skip
-
-

@@ -25,7 +25,9 @@ class Table:
         """The rows, with one column as the target and these as features. Raises `SettingError` for other names."""
         for name in (target, *columns):
             if name not in self.columns:
-                raise SettingError(f"the table has no column {name!r}", where=self.name, fix=nearest(name, self.columns))
+                raise SettingError(
+                    f"the table has no column {name!r}", where=self.name, fix=nearest(name, self.columns)
+                )
         if target in columns or not columns:
             raise SettingError("choose a target, and at least one other column to learn from", where=self.name)
         data = load(self.frame.select([*columns, target]), target=target)

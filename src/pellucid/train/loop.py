@@ -164,6 +164,13 @@ class Loop:
             if not self.finished and self.step >= self._epoch_end:
                 yield self._close_epoch()
 
+    def next_rows(self) -> np.ndarray:
+        """The training rows that the next update learns from; of examples that stand alone, not of a text."""
+        if self.program.batch == self.program.rows:
+            return np.arange(self.program.rows)
+        first = (self.step - self.epoch_start) * self.program.batch
+        return self._shuffled()[first : first + self.program.batch][: self.program.rows - first]
+
     @property
     def _epoch_end(self) -> int:
         return min(self.epoch_start + self.program.steps_per_epoch, self.settings.updates)
