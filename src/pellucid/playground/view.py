@@ -47,8 +47,18 @@ def scene_json(play: "Play") -> dict[str, Any]:
         "link": str(link_of(play.session.settings.loss)), "batch": play.loop.program.batch,
         "steps_per_epoch": play.loop.program.steps_per_epoch, "shareable": play.shareable,
         "note": "; ".join(filter(None, (scene.note, *play.session.notes))), "network": network_spec(play.choices),
+        "pictures": _pictures(play), "images": len(prepared.features.shape) > 1 or play.choices.data == "digits",
         "stages": [{"path": path, "units": units} for path, units in dense(play)],
     }  # fmt: skip
+
+
+def _pictures(play: "Play") -> list[str]:
+    """Of each feature, its value over the plane; of digits none."""
+    if play.choices.data == "digits":
+        return []
+    x = lattice(play, side_of(play)).astype(np.float64)
+    middle, half = (x.max(0) + x.min(0)) / 2, np.maximum((x.max(0) - x.min(0)) / 2, 1e-12)
+    return [packed(np.round(127.5 + 127.5 * column)) for column in ((x - middle) / half).T]
 
 
 def _points(part: Any, at: np.ndarray, classes: bool) -> dict[str, Any]:

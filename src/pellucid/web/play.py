@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -28,6 +29,7 @@ from pellucid.playground.made import SETS
 from pellucid.playground.presets import PRESETS
 from pellucid.playground.race import MOST_RACERS, RATES, Race
 from pellucid.playground.tables import MOST_BYTES
+from pellucid.playground.view import number, short
 from pellucid.web.play_room import SEATS, Gone, Room, Seat, begin, take_table, tick
 from pellucid.web.play_walk import moved, walked
 from pellucid.web.serve import application, page
@@ -85,6 +87,13 @@ def _answering(work: Callable[[dict[str, Any]], Awaitable[Any]]) -> Any:
     return answer
 
 
+def _sketch(name: str) -> dict[str, Any]:
+    """A set in small, for the button that chooses it."""
+    x, y = SETS[name](90, 0.05, np.random.Generator(np.random.Philox(0)))
+    points = [[*short(at, 3), number(value)] for at, value in zip(x, y, strict=True)]
+    return {"name": name, "about": (SETS[name].__doc__ or "").strip(), "points": points, "classes": y.dtype.kind == "i"}
+
+
 class _Page:
     def __init__(self, room: Room):
         self.room = room
@@ -95,7 +104,7 @@ class _Page:
             "defaults": chosen.DEFAULT, "features": chosen.FEATURES, "activations": chosen.ACTIVATIONS,
             "initials": list(chosen.INITIALS), "losses": chosen.LOSSES, "optimizers": chosen.OPTIMIZERS,
             "norms": chosen.NORMS, "live": chosen.LIVE, "presets": [p.to_json() for p in PRESETS.values()],
-            "sets": [{"name": n, "about": (f.__doc__ or "").strip()} for n, f in SETS.items()], "rates": RATES,
+            "sets": [_sketch(name) for name in SETS], "rates": RATES,
             "most": {"layers": chosen.MOST_LAYERS, "units": chosen.MOST_UNITS, "bytes": MOST_BYTES,
                      "racers": MOST_RACERS},
         })  # fmt: skip
