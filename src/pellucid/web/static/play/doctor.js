@@ -3,7 +3,7 @@ import {el, fill} from "../ui.js";
 
 /** take(choices, text): a remedy was chosen. */
 export function findings(place, found, step, take) {
-  const key = JSON.stringify(found);
+  const key = JSON.stringify([found, step < 30]);
   if (place.dataset.key === key && place.childNodes.length) return; // nobody's open details are closed for nothing
   place.dataset.key = key;
   const alarms = found.filter((f) => f.severity !== "note"), notes = found.filter((f) => f.severity === "note");

@@ -258,7 +258,7 @@ function pick(picked, again = true) {
   if (again && picked && state.picked && picked.layer === state.picked.layer && picked.unit === state.picked.unit) picked = null;
   state.picked = picked;
   const hidden = picked && picked.layer < state.choices.widths.length;
-  $("out-title").textContent = hidden ? `Layer ${picked.layer + 1}, neuron ${picked.unit + 1}` : "Output";
+  $("out-title").textContent = hidden ? `Neuron ${picked.unit + 1} of layer ${picked.layer + 1}` : "Output";
   $("back").hidden = !hidden;
   diagram.pick(picked);
   if (state.frame) show();

@@ -2,11 +2,11 @@
 import {post} from "../api.js";
 import {Chart} from "../charts.js";
 import {draw, ONE_SIDED, scaled} from "../heat.js";
-import {el, figure, fill, onTheme, still} from "../ui.js";
+import {colour, el, figure, fill, onTheme, still} from "../ui.js";
 import {named, num} from "./words.js";
 
-const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"], FIRST = ["gradient_descent", "sgd", "momentum", "adam"];
-const LINES = ["#ffffff", "#ffd166", "#7ef0c4", "#ff9ecb", "#9ad4ff", "#e8e8e8"];
+const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c8"];
+const FIRST = ["gradient_descent", "sgd", "momentum", "adam"];
 
 export class Race {
   constructor(place, about) {
@@ -95,30 +95,49 @@ export class Race {
     const heights = surface.heights.map((h) => (h === null ? Infinity : Math.log10(Math.max(h, 1e-9))));
     const known = heights.filter(Number.isFinite).sort((a, b) => a - b), top = known[Math.floor(known.length * 0.97)];
     draw(this.map, scaled(heights.map((h) => Math.min(h, top)), known[0], top), side, side, ONE_SIDED, true);
-    const on = this.map.getContext("2d");
+    const on = this.map.getContext("2d"), light = colour("--bg");
     const at = (x, y) => [((x - low[0]) / (high[0] - low[0])) * size, ((high[1] - y) / (high[1] - low[1])) * size];
+    const labels = [];
     surface.ways.forEach((way, i) => {
-      for (const [width, stroke] of [[6, "#000000b0"], [3, LINES[i]]]) {
+      const own = colour(COLOURS[i]);
+      for (const [width, stroke] of [[7, light], [3.5, own]]) {
         on.beginPath();
         for (let k = 0; k <= until; k++) on.lineTo(...at(way.x[k], way.y[k]));
         Object.assign(on, {lineWidth: width, strokeStyle: stroke, lineJoin: "round"});
         on.stroke();
       }
       const [x, y] = at(way.x[until], way.y[until]);
-      on.beginPath();
-      on.arc(x, y, 7, 0, 7);
-      on.fillStyle = LINES[i];
-      on.fill();
-      on.lineWidth = 2;
-      on.strokeStyle = "#000";
-      on.stroke();
-      on.font = "600 17px system-ui, sans-serif";
-      on.textAlign = x > size * 0.7 ? "right" : "left";
-      const tx = x + (x > size * 0.7 ? -13 : 13), ty = Math.min(Math.max(y + 5, 16), size - 8);
-      on.lineWidth = 4;
-      on.strokeText(named(racers[i].name), tx, ty);
-      on.fillText(named(racers[i].name), tx, ty);
+      this._dot(on, x, y, own, light);
+      labels.push({x, y, text: named(racers[i].name), own});
     });
+    this._dot(on, ...at(surface.ways[0].x[0], surface.ways[0].y[0]), colour("--fg"), light);
+    labels.push({x: at(surface.ways[0].x[0], 0)[0], y: at(0, surface.ways[0].y[0])[1], text: "start", own: colour("--fg")});
+    this._labels(on, labels, light, size);
+  }
 
+  _dot(on, x, y, own, light) {
+    on.beginPath();
+    on.arc(x, y, 8, 0, 7);
+    Object.assign(on, {fillStyle: own, lineWidth: 3, strokeStyle: light});
+    on.fill();
+    on.stroke();
+  }
+
+  /** Names beside the ends, moved apart where they would cover each other. */
+  _labels(on, labels, light, size) {
+    on.font = "600 18px system-ui, sans-serif";
+    const taken = [];
+    for (const {x, y, text, own} of labels) {
+      const width = on.measureText(text).width + 12, left = x + 14 + width > size ? x - 14 - width : x + 14;
+      let top = Math.min(Math.max(y - 13, 2), size - 28);
+      while (taken.some((t) => Math.abs(t.top - top) < 28 && t.left < left + width && left < t.left + t.width)) top += 28;
+      taken.push({left, top, width});
+      on.fillStyle = light;
+      on.beginPath();
+      on.roundRect(left, top, width, 26, 5);
+      on.fill();
+      on.fillStyle = own;
+      on.fillText(text, left + 6, top + 19);
+    }
   }
 }

@@ -20,11 +20,17 @@ export const RATES = [0.00001, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3,
 export const PACES = [[1, "1 update a picture"], [5, "5"], [20, "20"], [100, "100"], [500, "as fast as it goes"]];
 export const BATCHES = [1, 5, 10, 20, 30, 50, 100, 0];
 
+const RAISED = Object.fromEntries([..."0123456789-"].map((c, i) => [c, "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"[i]]));
+
 /** A number for a formula: four digits, a true minus sign, in brackets where it is negative and stands behind another. */
 export function num(value, inside = false) {
   if (value === null || value === undefined) return "not a number";
   const size = Math.abs(value);
-  let text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-  text = text.replace("-", "−").replace("e−", "e−").replace("e+", "e");
+  let text = String(Number(value.toPrecision(4)));
+  if (size !== 0 && (size < 1e-3 || size >= 1e5)) {
+    const [front, power] = value.toExponential(2).split("e");
+    text = `${Number(front)}×10${[...power.replace("+", "")].map((c) => RAISED[c]).join("")}`;
+  }
+  text = text.replace("-", "−");
   return inside && value < 0 ? `(${text})` : text;
 }
