@@ -17,6 +17,7 @@ import numpy as np
 from pellucid import outcome
 from pellucid import recipe as recipes
 from pellucid.errors import SettingError
+from pellucid.machine import set_up
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.playground.choices import LIVE, OWN, Choices
@@ -39,6 +40,7 @@ class Play:
     choices do not go together."""
 
     def __init__(self, choices: Choices, table: Table | None = None):
+        set_up()
         self.choices, self.table = choices, table
         self.scene: Scene = scene_of(choices, table)
         recipe = recipes.make(recipe_words(choices, MOST_UPDATES))

@@ -49,9 +49,6 @@ def playground(seats: int = SEATS) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette):
-        from pellucid.machine import set_up
-
-        set_up()
         yield
         room.close()
 
