@@ -142,7 +142,9 @@ def test_choices_survive_the_address():
 
 def test_remedies_become_choices():
     assert cured(SMALL, {"activation": "relu"}) == SMALL.replace(activations=("relu",))
-    wide = cured(SMALL, {"network": {"type": "mlp", "widths": [64, 64], "activation": {"type": "relu"}, "norm": "batch"}})
+    wide = cured(
+        SMALL, {"network": {"type": "mlp", "widths": [64, 64], "activation": {"type": "relu"}, "norm": "batch"}}
+    )
     assert wide is not None and wide.widths == (16, 16) and wide.norm == "batch"
     assert cured(SMALL, {"steps": 3}) is None and cured(SMALL, {"learning_rate": -1.0}) is None
 
@@ -157,7 +159,9 @@ def table(rows: int = 60) -> bytes:
     lines = [f'"{HOSTILE}",b,"kind, of",colour']
     for i in range(rows):
         a, b = g.normal(size=2)
-        lines.append(f"{a:.3f},{'' if i % 9 == 0 else f'{b:.3f}'},{'yes' if a > 0 else 'no'},{'red' if i % 2 else 'blue'}")
+        lines.append(
+            f"{a:.3f},{'' if i % 9 == 0 else f'{b:.3f}'},{'yes' if a > 0 else 'no'},{'red' if i % 2 else 'blue'}"
+        )
     return "\n".join(lines).encode()
 
 

@@ -1,4 +1,4 @@
-"""The playground's page in a browser: it learns, its numbers are explain's, an own CSV learns, nothing goes elsewhere."""
+"""The playground's page in a browser: it learns, its numbers are explain's, nothing goes elsewhere."""
 
 import json
 import urllib.error
@@ -95,7 +95,9 @@ def test_one_updates_numbers_are_those_of_explain_and_of_the_update_itself(opene
     assert shown["check"]["agrees"] and made.check.agrees
     assert shown["forward"]["z"] == pytest.approx(stage.y[1], rel=1e-3)
     assert shown["backward"]["delta"] == pytest.approx(stage.dy[1], rel=1e-3)
-    assert [w["g"] for w in shown["update"]["weights"][:-1]] == pytest.approx(list(stage.gradients["w"][:, 1]), rel=1e-3)
+    assert [w["g"] for w in shown["update"]["weights"][:-1]] == pytest.approx(
+        list(stage.gradients["w"][:, 1]), rel=1e-3
+    )
     assert sum(t["product"] for t in shown["backward"]["terms"]) == pytest.approx(shown["backward"]["da"], rel=1e-3)
     play.step(1)
     moved = page.evaluate("playground.moved.weights")

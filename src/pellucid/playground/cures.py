@@ -4,7 +4,14 @@ from typing import Any
 
 from pellucid.errors import SettingError
 from pellucid.playground.choices import (
-    ACTIVATIONS, INITIALS, MOST_LAYERS, MOST_UNITS, NORMS, OPTIMIZERS, Choices, made,
+    ACTIVATIONS,
+    INITIALS,
+    MOST_LAYERS,
+    MOST_UNITS,
+    NORMS,
+    OPTIMIZERS,
+    Choices,
+    made,
 )  # fmt: skip
 
 NAMES = {value: name for name, value in INITIALS.items() if isinstance(value, str) and name != "negative"}
@@ -43,13 +50,12 @@ def _change(key: str, value: Any, choices: Choices) -> dict[str, Any] | None:
         return {"initials": (NAMES[value],)}
     if key == "network" and isinstance(value, dict) and value.get("type") == "mlp":
         return _network(value, choices)
-    if key == "batch_size":
-        return {"batch": 0} if value == "all" else {"batch": int(value)}
+    if key == "batch_size" and (value == "all" or isinstance(value, int)):
+        return {"batch": 0 if value == "all" else value}
     if key == "optimizer":
-        name = value.get("type") if isinstance(value, dict) else value
-        if name in OPTIMIZERS:
-            decay = {"l2": float(value.get("weight_decay") or 0.0)} if isinstance(value, dict) else {}
-            return {"optimizer": name, **decay}
+        spec: dict[str, Any] = value if isinstance(value, dict) else {"type": value, "weight_decay": choices.l2}
+        if spec.get("type") in OPTIMIZERS:
+            return {"optimizer": spec["type"], "l2": float(spec.get("weight_decay") or 0.0)}
     return None
 
 

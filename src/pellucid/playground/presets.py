@@ -48,8 +48,8 @@ _ALL = (
         "labels. Turn the label noise down to 0, and see how much of it goes.",
         "Weights kept small (L2) leave the network no strength for such bends: the border follows the many points, "
         "not the few wrong ones.",
-        {"data": "gaussians", "noise": 0.5, "label_noise": 0.2, "points": 120, "validation": 0.5, "widths": (16, 16, 16),
-         "activations": ("relu",), "optimizer": "adam", "learning_rate": 0.01},
+        {"data": "gaussians", "noise": 0.5, "label_noise": 0.2, "points": 120, "validation": 0.5,
+         "widths": (16, 16, 16), "activations": ("relu",), "optimizer": "adam", "learning_rate": 0.01},
         {"l2": 0.1, "widths": (4,)}, ("overfitting", "label_noise", "random_labels"), 1500, 10,
     ),
     _preset(
@@ -70,8 +70,8 @@ _ALL = (
     ),
     _preset(
         "exploding", "Exploding gradient",
-        "Weights far too large: each layer multiplies what passes several times over, forward and back. Step through the "
-        "first updates one by one: the loss grows until no number can hold it.",
+        "Weights far too large: each layer multiplies what passes several times over, forward and back. Step through "
+        "the first updates one by one: the loss grows until no number can hold it.",
         "Initial weights that suit the activation (He for ReLU) keep signals and gradients at the same size in every "
         "layer.",
         {"data": "circles", "widths": (8,) * 5, "activations": ("relu",), "initials": ("large",), "optimizer": "sgd",
@@ -121,8 +121,8 @@ _ALL = (
     ),
     _preset(
         "equal", "All weights equal",
-        "All weights begin at 0.3: every neuron of a layer does the same, gets the same gradient, and stays the same: six "
-        "pictures, and one neuron's work. With zeros it is worse still: nothing but the last bias moves.",
+        "All weights begin at 0.3: every neuron of a layer does the same, gets the same gradient, and stays the same: "
+        "six pictures, and one neuron's work. With zeros it is worse still: nothing but the last bias moves.",
         "Weights that begin at random make the neurons different, and each finds work of its own.",
         {"data": "circles", "widths": (6, 4), "activations": ("tanh",), "initials": ("equal",), "optimizer": "adam",
          "learning_rate": 0.03},

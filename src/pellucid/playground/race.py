@@ -1,4 +1,4 @@
-"""An optimizer race: from the same weights, on the same rows, each its own way down; drawn on a slice of the loss surface.
+"""An optimizer race: from the same weights, on the same rows, each its own way down a slice of the loss surface.
 
 The slice is the plane through the start along the two leading principal directions of all ways together (Li et al.
 2018, "Visualizing the loss landscape of neural nets", 4; they take the end as the origin). What lies outside the plane
@@ -146,8 +146,8 @@ def _check(racers: dict[str, float], updates: int) -> None:
 
 
 def plane(ways: np.ndarray) -> tuple[np.ndarray, float]:
-    """The two leading principal directions [2, weights] of ways [racers, places, weights] that begin at 0, and the share
-    of their spread that lies in that plane.
+    """The two leading principal directions [2, weights] of ways [racers, places, weights] that begin at 0, and the
+    share of their spread that lies in that plane.
 
     >>> plane(np.array([[[0.0, 0, 0], [3, 0, 0]], [[0, 0, 0], [0, 0, 4]]]))[1]
     1.0

@@ -12,7 +12,6 @@ from pellucid.network.link import apply_link
 from pellucid.playground.look import flow, responses
 from pellucid.playground.structure import network_spec
 from pellucid.train.evaluate import link_of
-from pellucid.train.loop import with_arrays
 
 if TYPE_CHECKING:
     from pellucid.playground.play import Play
@@ -41,7 +40,7 @@ def scene_json(play: "Play") -> dict[str, Any]:
         "task": targets.task, "classes": [str(c) for c in targets.classes], "target": targets.columns[0].name,
         "metric": play.metric, "axes": [{"name": a.name, "low": a.low, "high": a.high} for a in scene.axes],
         "features": list(prepared.features.names), "points": parts,
-        "range": [float(values.min()), float(values.max())], "unit": [targets.columns[0].mean, targets.columns[0].scale],
+        "range": [float(values.min()), float(values.max())],
         "rows": {"train": len(train), "validation": len(validation)}, "side": side_of(play), "output_side": OUTPUT_SIDE,
         "parameters": play.session.network.parameters, "loss": play.session.settings.loss.name,
         "link": str(link_of(play.session.settings.loss)), "batch": play.loop.program.batch,
@@ -200,18 +199,6 @@ def _answers(play: "Play", outputs: np.ndarray) -> str:
     if place is None:
         place = share > 0.5 if play.targets.classes else np.round(255 * share)
     return packed(place)
-
-
-def network_at(play: "Play", params: dict[str, Any]) -> Any:
-    """The network with these weights in place of its own."""
-    state = {path: np.asarray(v) for path, v in _flat(play.loop.carry.state).items()}
-    return with_arrays(play.session.network, {**params, **state})
-
-
-def _flat(state: Any) -> dict[str, Any]:
-    from pellucid.network.layer import flatten
-
-    return flatten(state)
 
 
 # -- numbers as they travel -------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ in numbers only share one compiled program), `numbers()` are these, and `transfo
 `jit` if need be. No optimizer's state depends on a number when it starts.
 
 All of them can clip gradients, decay weights and accumulate gradients. The order in an update: average over the
-accumulated batches, clip each value, clip the norm, add L2 decay and L1, the rule, add decoupled decay, times -learning rate.
+accumulated batches, clip each value, clip the norm, add L2 decay and L1, the rule, add decoupled decay, times
+-learning rate.
 """
 
 import math

@@ -6,6 +6,7 @@ work (compiling, the doctor, a race) have threads of their own, so that one lear
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -107,10 +108,8 @@ class Room:
         """Run it soon, while the learner looks; what comes meanwhile waits. What fails shows when it is asked for."""
 
         async def run() -> None:
-            try:
+            with contextlib.suppress(Exception):
                 await self.long(seat, work)
-            except Exception:
-                pass
 
         task = asyncio.get_running_loop().create_task(run())
         self._background.add(task)

@@ -117,7 +117,7 @@ def _update(made: Walk, stage: Stage, unit: int, names: list[str]) -> dict[str, 
 
 
 def moved(play: Play, layer: int, unit: int) -> dict[str, Any]:
-    """Make one update, and tell what it did to a neuron: its weights before, the batch's gradient, its weights after."""
+    """Make one update, and tell what it did to a neuron: weights before, the batch's gradient, weights after."""
     layers = dense(play)
     if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer][1]:
         raise SettingError("there is no such neuron", got=f"layer {layer}, unit {unit}")
