@@ -30,7 +30,9 @@ def ask(connection, path, body):
 
 def session(url, number, unlike, ready, go, seconds, out):
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=300)
+    connection = http.client.HTTPConnection(
+        parts.hostname, parts.port, timeout=1800
+    )  # compiling for a whole class may take minutes
     widths = [8, 1 + number % 16, 1 + number // 16] if unlike else [8, 8]
     choices = {"widths": widths, "optimizer": "adam", "seed": number, "points": 300}
     began = time.perf_counter()

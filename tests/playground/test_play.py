@@ -84,6 +84,16 @@ def test_the_same_choices_give_the_same_numbers_and_nobody_disturbs_another():
     assert any((other.weights()[path] != w).any() for path, w in alone.weights().items())
 
 
+def test_a_step_that_is_cut_short_by_the_clock_goes_on_as_if_it_had_not_been():
+    whole, cut = Play(SMALL), Play(SMALL)
+    whole.step(12)
+    while cut.loop.step < 12:  # at the end of an epoch too, before it is closed
+        cut.step(min(5, 12 - cut.loop.step), seconds=0.0)
+    assert cut.view()["epoch"] == whole.view()["epoch"]
+    for path, w in whole.weights().items():
+        assert w.tobytes() == cut.weights()[path].tobytes()
+
+
 def test_numbers_move_while_it_goes_on_and_nothing_is_compiled_anew():
     play = Play(SMALL.replace(dropout=0.2))
     play.step(5)

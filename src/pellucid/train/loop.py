@@ -159,10 +159,13 @@ class Loop:
         """The next `updates` updates and no more, with the ends of epochs among them: for who drives the loop by hand,
         one update at a time if need be."""
         last = self.step + updates
-        while not self.finished and self.step < last:
-            yield self._chunk(last)
-            if not self.finished and self.step >= self._epoch_end:
+        while not self.finished:
+            if self.step >= self._epoch_end:  # perhaps left open by who stopped listening last time
                 yield self._close_epoch()
+            elif self.step < last:
+                yield self._chunk(last)
+            else:
+                return
 
     def next_rows(self) -> np.ndarray:
         """The training rows that the next update learns from; of examples that stand alone, not of a text."""
