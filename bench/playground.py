@@ -41,6 +41,7 @@ def session(url, number, unlike, ready, go, seconds, out):
     opened = time.perf_counter() - began
     ready.wait()
     go.wait()
+    connection.close()  # the server may have closed it while the others were compiled for; it is opened anew
     frames, waits, size, end = 0, [], 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         asked = time.perf_counter()
