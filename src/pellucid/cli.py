@@ -307,6 +307,23 @@ def explain(
     return explain(source, row=row, shown=shown, words=words, learning_rate=learning_rate, trust=trust, as_json=json)
 
 
+@verb("play")
+def play(
+    port: words.Port = None,
+    host: words.Host = "127.0.0.1",
+    seats: words.Seats = 64,
+    no_browser: words.NoBrowser = False,
+) -> None:
+    """Play with a small network in the browser: watch it learn, step by step.
+
+    Choose data (your own CSV too), network and optimizer; see every neuron, the gradient, and what the doctor says. One
+    server serves a class: --host 0.0.0.0 lets others in, by the address that is printed."""
+    from pellucid.web.play import playground
+    from pellucid.web.serve import serve
+
+    serve(playground(seats), host, port, not no_browser)
+
+
 @verb("export")
 def export(
     run: words.RunArgument,

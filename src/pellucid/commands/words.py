@@ -203,3 +203,19 @@ PyTorch = Annotated[bool, _show("--pytorch", help="The weights as a PyTorch stat
 ExportFile = Annotated[
     Path | None, _show("--to", metavar="FILE", help="Write there; default: network.onnx or pytorch.safetensors in RUN.")
 ]
+Port = Annotated[int | None, _show("--port", metavar="N", help="Of the page; default: 8765, or the next free one.")]
+Host = Annotated[
+    str, _show("--host", metavar="NAME", help="Who may open it: 127.0.0.1 (default) this machine, 0.0.0.0 others too.")
+]
+NoBrowser = Annotated[bool, _show("--no-browser", help="Only print the page's address.")]
+Seats = Annotated[
+    int,
+    typer.Option(
+        "--seats",
+        metavar="N",
+        min=1,
+        help="Learners at a time; default 64.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]

@@ -155,14 +155,35 @@ class Loop:
             elif not self.stopped:
                 yield self._close_epoch()
 
+    def some(self, updates: int) -> Iterator[Event]:
+        """The next `updates` updates and no more, with the ends of epochs among them: for who drives the loop by hand,
+        one update at a time if need be."""
+        last = self.step + updates
+        while not self.finished:
+            if self.step >= self._epoch_end:  # perhaps left open by who stopped listening last time
+                yield self._close_epoch()
+            elif self.step < last:
+                yield self._chunk(last)
+            else:
+                return
+
+    def next_rows(self) -> np.ndarray:
+        """The training rows that the next update learns from; of examples that stand alone, not of a text."""
+        if self.program.batch == self.program.rows:
+            return np.arange(self.program.rows)
+        first = (self.step - self.epoch_start) * self.program.batch
+        return self._shuffled()[first : first + self.program.batch][: self.program.rows - first]
+
     @property
     def _epoch_end(self) -> int:
         return min(self.epoch_start + self.program.steps_per_epoch, self.settings.updates)
 
-    def _chunk(self) -> ChunkEnded:
+    def _chunk(self, last: int | None = None) -> ChunkEnded:
+        """last: a step beyond which it does not go."""
         done = self.step - self.epoch_start
         until = self.epoch_start + (done // self.chunk_steps + 1) * self.chunk_steps
-        segments = plan(self.step, min(until, self._epoch_end), self.every if self.program.watched else 0)
+        until = min(until, self._epoch_end, until if last is None else last)
+        segments = plan(self.step, until, self.every if self.program.watched else 0)
         padded = np.zeros((segments_needed(self.chunk_steps, self.every), 2), np.int32)
         padded[: len(segments)] = segments
         before = self.step

@@ -12,7 +12,8 @@ in numbers only share one compiled program), `numbers()` are these, and `transfo
 `jit` if need be. No optimizer's state depends on a number when it starts.
 
 All of them can clip gradients, decay weights and accumulate gradients. The order in an update: average over the
-accumulated batches, clip each value, clip the norm, add L2 decay, the rule, add decoupled decay, times -learning rate.
+accumulated batches, clip each value, clip the norm, add L2 decay and L1, the rule, add decoupled decay, times
+-learning rate.
 """
 
 import math
@@ -30,7 +31,7 @@ from pellucid.spec import Spec
 Numbers = Mapping[str, Any]  # name -> float or (traced) scalar
 
 # what a setting of this name must satisfy, in every optimizer that has it
-_NOT_NEGATIVE = ("learning_rate", "weight_decay")
+_NOT_NEGATIVE = ("learning_rate", "weight_decay", "l1")
 _FRACTIONS = ("momentum", "decay", "b1", "b2")
 _POSITIVE = ("clip_norm", "clip_value", "eps")
 _COUNTS = ("accumulate", "steps")
@@ -43,6 +44,8 @@ class Optimizer(Spec, family="optimizer"):
     weight_decay: pulls weights towards 0, but only arrays with two axes or more: biases and the gains of normalisation
     are left alone. AdamW, Lion and Muon shrink the weight itself, w -= rate * decay * w (decoupled: Loshchilov & Hutter
     2019); the others add decay * w to the gradient (L2).
+    l1: adds l1 * sign(w) to the gradient of the same arrays: the loss grows by l1 * sum |w|, and weights that are of no
+    use become next to 0. Tibshirani 1996.
     clip_value, clip_norm: the largest absolute value of each gradient, and the largest norm of all together.
     accumulate: batches whose gradients are averaged into one update; equals one batch that many times as large (where
     the batches weigh the same). Updates that are incomplete when training ends are not made.
@@ -50,6 +53,7 @@ class Optimizer(Spec, family="optimizer"):
 
     learning_rate: float | None = None
     weight_decay: float = field(default=0.0, kw_only=True)
+    l1: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
     accumulate: int = field(default=1, kw_only=True)
@@ -80,21 +84,22 @@ class Optimizer(Spec, family="optimizer"):
         """The settings that may change without compiling anew: every float.
 
         >>> Optimizer(0.1, clip_norm=2).numbers()
-        {'learning_rate': 0.1, 'weight_decay': 0.0, 'clip_norm': 2.0}
+        {'learning_rate': 0.1, 'weight_decay': 0.0, 'l1': 0.0, 'clip_norm': 2.0}
         """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, float)}
 
     def structure(self) -> Self:
-        """The same optimizer with each number replaced by a canonical one; what is off (None, and a weight decay of 0,
-        which would read every weight once more for nothing) stays off.
+        """The same optimizer with each number replaced by a canonical one; what is off (None, and a weight decay
+        or L1 of 0, which would read every weight once more for nothing) stays off.
 
         >>> Optimizer(0.1).structure() == Optimizer(0.3).structure() != Optimizer(0.1, clip_norm=1.0).structure()
         True
         """
         defaults = {f.name: f.default if isinstance(f.default, float) else 1.0 for f in fields(self)}
         canonical = {name: defaults[name] for name in self.numbers()}
-        return replace(self, **canonical | {"weight_decay": 1.0 if self.weight_decay else 0.0})
+        pulls = {name: 1.0 if getattr(self, name) else 0.0 for name in ("weight_decay", "l1")}
+        return replace(self, **canonical | pulls)
 
     def transform(self, numbers: Numbers | None = None) -> optax.GradientTransformation:
         """The optax transformation, with these numbers (perhaps traced); its own where they are not given.
@@ -111,6 +116,7 @@ class Optimizer(Spec, family="optimizer"):
             optax.clip(n["clip_value"]) if self.clip_value is not None else None,
             optax.clip_by_global_norm(n["clip_norm"]) if self.clip_norm is not None else None,
             decayed(n["weight_decay"]) if self.weight_decay and not self.decoupled else None,
+            sparing(n["l1"]) if self.l1 else None,
             self.rule(n),
             decayed(n["weight_decay"]) if self.weight_decay and self.decoupled else None,
             optax.scale(-1.0 * n["learning_rate"]),
@@ -178,6 +184,17 @@ def decayed(weight_decay: Any) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("weight decay needs the weights: update(gradients, state, weights)")
         return jax.tree.map(lambda u, w: u + weight_decay * w if w.ndim >= 2 else u, updates, params)
+
+    return optax.stateless(update)
+
+
+def sparing(l1: Any) -> optax.GradientTransformation:
+    """u + l1 * sign(w) for arrays with at least two axes; others as they are."""
+
+    def update(updates, params):
+        if params is None:
+            raise ValueError("L1 needs the weights: update(gradients, state, weights)")
+        return jax.tree.map(lambda u, w: u + l1 * jnp.sign(w) if w.ndim >= 2 else u, updates, params)
 
     return optax.stateless(update)
 

@@ -2,6 +2,8 @@
 
 import errno
 import socket
+import threading
+import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,3 +118,12 @@ def run(
         pass
     finally:
         address.sock.close()
+
+
+def serve(app: Any, host: str = "127.0.0.1", port: int | None = None, browser: bool = True) -> None:
+    """Bind, print the address, open the browser at it, serve until Ctrl-C."""
+    address = bind(host, port)
+    print(address.url, flush=True)
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [address.url]).start()
+    run(app, address)

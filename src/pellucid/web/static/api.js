@@ -5,7 +5,7 @@ export class Refused extends Error {}
 async function answer(response) {
   const type = response.headers.get("content-type") || "";
   const body = type.includes("json") ? await response.json() : await response.text();
-  if (!response.ok) throw new Refused(body.error || String(body));
+  if (!response.ok) throw Object.assign(new Refused(body.error || String(body)), {body});
   return body;
 }
 
@@ -13,6 +13,9 @@ export const get = async (path) => answer(await fetch(path));
 
 export const post = async (path, body = {}) =>
   answer(await fetch(path, {method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body)}));
+
+/** A file as it is, or anything else that fetch takes for a body. */
+export const send = async (path, body) => answer(await fetch(path, {method: "POST", body}));
 
 /** Listen to server-sent events: listen("events", {step: f, epoch: g}, state). `state("lost" | "there")` is told how the
  *  connection fares. Tabs of one browser share a connection by a worker, for a browser opens six at most to a server. */
