@@ -1,6 +1,8 @@
 """Which pixels a decision hangs on: the size of the derivative of a class's score by each pixel of the input.
 
 Simonyan, Vedaldi & Zisserman 2014: |d score / d pixel|, of the score before softmax, the largest of a pixel's channels.
+Where pixels are columns of a table, each with a scale of its own, it is times the column's standard deviation: a pixel
+that is hardly ever anything but 0 would outshine all others.
 """
 
 from functools import partial
@@ -38,6 +40,8 @@ def saliency(subject: Subject) -> dict[str, Any] | None:
     x = np.asarray(subject.part.x[found.places[full]])
     params, state = subject.network._weights()
     sizes = np.asarray(gradient_sizes(subject.network.layer, params, state, x, found.predicted[full]))
+    if x.ndim == 2:  # columns, each standardised by itself: as a usual change of each pixel would change the score
+        sizes = sizes * np.asarray(subject.part.x, np.float32).std(axis=0)
     sizes = sizes.reshape(len(sizes), *subject.grid)  # type: ignore[misc]
     sizes = sizes.max(-1) if sizes.ndim == 4 else sizes  # [n, h, w, c] -> [n, h, w]
     return {"examples": [_shown(subject, found, int(i), sizes[k]) for k, i in enumerate(picked)], "part": subject.name}
