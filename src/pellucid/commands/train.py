@@ -8,8 +8,8 @@ from typing import Any
 from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
-RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair")
-ON_RESUME = {"resume", "device", "trust", "json", "quiet"}
+RUNNING = ("source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair", "watch")
+ON_RESUME = {"resume", "device", "trust", "json", "quiet", "watch"}
 
 
 def train(given: dict[str, Any]) -> int:
@@ -126,6 +126,11 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
     from pellucid.session import Callback
 
+    if given.get("watch"):
+        from pellucid.commands.watch import beside
+
+        beside(*_watched_folder(given))
+
     if given.get("quiet"):
         return work((Callback(),))
     from pellucid.views.terminal import TerminalProgress
@@ -138,6 +143,17 @@ def _with_progress(given: dict[str, Any], work: Any) -> Any:
         except KeyboardInterrupt:  # before the loop began, or after it ended
             place = progress.session.place if progress.session is not None else None
             raise Interrupted(place.path if place is not None else None, signal.SIGINT) from None
+
+
+def _watched_folder(given: dict[str, Any]) -> tuple[Path, str | None]:
+    """(the folder that holds the run, the run's name where it is known)."""
+    if "resume" in given:
+        place = options.find_run(given["resume"]).path.resolve()
+    elif "out" in given and "folds" not in given:
+        place = Path(given["out"]).resolve()
+    else:
+        return Path(given.get("out", options.home())).resolve(), None
+    return place.parent, place.name
 
 
 def _show(run: Any, as_json: bool) -> None:

@@ -147,6 +147,19 @@ Resume = Annotated[Path | None, _run("--resume", metavar="RUN", help="Go on with
 NoBaselines = Annotated[bool, _run("--no-baselines", help="Train no simple models to compare with.")]
 DryRun = Annotated[bool, _run("--dry-run", help="Show what would be done (data, network, recipe), and do nothing.")]
 Quiet = Annotated[bool, _show("--quiet", "-q", help="No progress, only the result.")]
+Watch = Annotated[
+    bool, _show("--watch", help="Serve a page that shows the run live, on this machine alone; its address is printed.")
+]
+Watched = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run, or a folder of runs; default: runs/.", show_default=False),
+]
+Port = Annotated[int | None, _show("--port", metavar="N", help="Default: 8765, or the next that is free; 0: any.")]
+Host = Annotated[
+    str,
+    _show("--host", metavar="ADDRESS", help="Who may reach it: 127.0.0.1 (this machine alone), 0.0.0.0 (all)."),
+]
+NoBrowser = Annotated[bool, _show("--no-browser", help="Print the address, and open no browser.")]
 OutFile = Annotated[Path | None, _show("--out", metavar="FILE.csv", help="Write there; default: stdout.")]
 Probabilities = Annotated[bool, _show("--probabilities", "-p", help="The probability of each class, too.")]
 Scored = Annotated[

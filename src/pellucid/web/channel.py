@@ -24,31 +24,41 @@ def event(name: str, value: Any) -> bytes:
 
 
 class Channel:
-    """`send` from the event loop's own thread; each `listen()` hears what is sent while it lasts."""
+    """`send` from the event loop's own thread; each `listen()` hears what is sent while it lasts.
+
+    A topic, where one is given with what is sent, is heard by those alone who asked for it.
+    """
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[bytes]] = set()
+        self._queues: dict[asyncio.Queue[bytes], frozenset[str]] = {}
 
     @property
     def listeners(self) -> int:
         return len(self._queues)
 
-    def send(self, name: str, value: Any) -> None:
-        self.send_bytes(event(name, value))
+    @property
+    def topics(self) -> set[str]:
+        """What somebody listens to."""
+        return {topic for topics in self._queues.values() for topic in topics}
 
-    def send_bytes(self, line: bytes) -> None:
-        for queue in self._queues:
+    def send(self, name: str, value: Any, topic: str | None = None) -> None:
+        self.send_bytes(event(name, value), topic)
+
+    def send_bytes(self, line: bytes, topic: str | None = None) -> None:
+        for queue, topics in self._queues.items():
+            if topic is not None and topic not in topics:
+                continue
             if queue.qsize() >= MOST_WAITING:
                 while not queue.empty():
                     queue.get_nowait()
                 queue.put_nowait(event("again", {}))
             queue.put_nowait(line)
 
-    async def listen(self, first: Iterable[bytes] = ()) -> AsyncIterator[bytes]:
+    async def listen(self, first: Iterable[bytes] = (), topics: Iterable[str] = ()) -> AsyncIterator[bytes]:
         """first: what a new listener has to know before anything else. It is asked for after listening began, so that
         nothing is lost between the two."""
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._queues.add(queue)
+        self._queues[queue] = frozenset(topics)
         try:
             for line in first:
                 yield line
@@ -58,7 +68,7 @@ class Channel:
                 except TimeoutError:
                     yield b": still here\n\n"
         finally:
-            self._queues.discard(queue)
+            del self._queues[queue]
 
 
 def stream(lines: AsyncIterator[bytes]) -> StreamingResponse:
