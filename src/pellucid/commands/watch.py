@@ -12,7 +12,7 @@ from pellucid.errors import RunError, nearest
 from pellucid.rundir import RunDir, find_runs
 
 WAIT = 10.0  # seconds for the server to say where it is
-_beside: list[subprocess.Popen[bytes]] = []  # kept, for the pipe must stay open as long as this process lives
+_beside: list[subprocess.Popen[Any]] = []  # kept, for the pipe must stay open as long as this process lives
 NOTE = "it ends some minutes after the run if nobody looks; pellucid watch opens it again"
 
 
@@ -63,7 +63,7 @@ def open_browser(url: str) -> None:
 # -- beside a training ----------------------------------------------------------------------------------------------
 
 
-def beside(root: Path, chosen: str | None) -> subprocess.Popen[bytes] | None:
+def beside(root: Path, chosen: str | None) -> subprocess.Popen[Any] | None:
     """Start the server as a process of its own, and say on stderr where it is. Whatever goes wrong with it is a note,
     and never the training's end. It sees by the pipe to its standard input when this process is gone."""
     from pellucid.views.console import note

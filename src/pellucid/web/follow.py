@@ -9,26 +9,24 @@ of any length costs the same to examine and to show: of more than `MOST_LINES` o
 """
 
 import time
-import tomllib
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pellucid import files
-from pellucid.errors import PellucidError
 from pellucid.examine import Examination
 from pellucid.history import kept_epochs
-from pellucid.rundir import RunDir, read_json
+from pellucid.rundir import RunDir
 from pellucid.signals.sampling import is_measured
 from pellucid.views import facts
 from pellucid.web.pace import Pace
+from pellucid.web.read import read_list, read_object, read_recipe, signature
 from pellucid.web.table import MOST, Table, as_number
 from pellucid.web.tail import Tail
 from pellucid.web.told import about, told
 
 MOST_LINES = 2_000  # of each kind that the doctor looks at
-LONG = 80  # lines of a record that was there before we came: the doctor looks at several moments of it, as it came
-LOOKS = 8  # at so many
+LONG = 80  # lines that come at once, of a record that was there before
+LOOKS = 12  # moments of such a record that the doctor looks at: the last ones at which it looked in the run itself
 REST = 20  # times as long as a look took, at least until the next one
 
 
@@ -47,7 +45,7 @@ class Followed:
 
     def _begin(self) -> None:
         self.examination = Examination(self._silenced())
-        self.every, self.alarms = 1, []
+        self.every, self.alarms, self._due = 1, [], False
         self.tables = {name: Table(groups) for name, groups in groups_of([], []).items()}
         self.pace = Pace()
         self.best: int | None = None
@@ -156,7 +154,8 @@ class Followed:
     def _take(self, lines: list[dict[str, Any]]) -> bool:
         """Put the lines where they belong; whether a header was among them."""
         header = False
-        looks = {round((n + 1) * len(lines) / LOOKS) - 1 for n in range(LOOKS)} if len(lines) > LONG else ()
+        long = len(lines) > LONG
+        looks = set(looked_at(lines)[-LOOKS:]) if long else set()
         for place, line in enumerate(lines):
             kind = line.get("kind")
             if kind == "header":
@@ -171,6 +170,7 @@ class Followed:
                 if name == "epochs" and line.get("improved") is True:
                     self.best = int(as_number(line.get("epoch")))
                 self._hand_on(line)
+            self._due = (self._due or kind == "units") and not (long and kind == "epoch")
             if place in looks:
                 self._look()
         return header
@@ -188,28 +188,25 @@ class Followed:
 
     # -- the doctor ---------------------------------------------------------------------------------------------
 
-    def _look(self) -> bool:
-        """Whether the doctor has something new to say."""
+    def _look(self) -> None:
+        """Let the doctor look, and keep what it has to say that is new."""
         began = time.perf_counter()
         with suppress(Exception):  # a damaged record is no reason to show nothing
-            new = self.examination.look()
-            self.alarms += [finding.to_json() for finding in new]
-            self._look_after = time.perf_counter() + REST * (time.perf_counter() - began)
-            return bool(new)
-        return False
+            self.alarms += [finding.to_json() for finding in self.examination.look()]
+        self._look_after = time.perf_counter() + REST * (time.perf_counter() - began)
 
-    def _examine(self, epoch: bool, old: bool) -> bool:
-        """Bring the findings up to date; whether they changed."""
+    def _examine(self, epoch: bool) -> bool:
+        """Bring the findings up to date; whether they changed. The doctor looks when it does in the run itself: at the
+        end of an epoch at which single units were looked at."""
         if self.how == "off":
             return False
+        if self._due and epoch and time.perf_counter() >= self._look_after:
+            self._due = False
+            self._look()
         given = self.alarms
         if self.result is not None and self.place.findings.is_file():
             given = read_list(self.place.findings)
         else:
-            if epoch and (old or time.perf_counter() >= self._look_after):
-                self._look()
-                if old:  # what stands at the end of a record that was there before needs no second time
-                    self._look()
             with suppress(Exception):
                 given = [f.to_json() for f in self.examination.given] + given
         found = told(given, self.how)
@@ -224,6 +221,17 @@ def read_on(tail: Tail) -> tuple[bool, list[dict[str, Any]]]:
         again, more = tail.read()
         anew, lines = anew or again, more if again else lines + more
     return anew, lines
+
+
+def looked_at(lines: list[dict[str, Any]]) -> list[int]:
+    """The places of the epochs that follow upon a look at single units."""
+    found, units = [], False
+    for place, line in enumerate(lines):
+        units = units or line.get("kind") == "units"
+        if units and line.get("kind") == "epoch":
+            found.append(place)
+            units = False
+    return found
 
 
 def groups_of(layers: list[str], weights: list[str]) -> dict[str, dict[str, int]]:
@@ -275,37 +283,6 @@ def ratios(updates: Any, sizes: Any) -> list[float] | None:
         return None
     pairs = zip(map(as_number, updates), map(as_number, sizes), strict=True)
     return [float(f"{u / s:.4g}") if s > 0 else float("nan") for u, s in pairs]
-
-
-def signature(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does; None where there is none."""
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON object of the run; None where there is none, or it is damaged, or it lies elsewhere."""
-    with suppress(PellucidError, OSError):
-        if path.is_file() and files.confined(path, path.parent):
-            found = read_json(path)
-            return found if isinstance(found, dict) else None
-    return None
-
-
-def read_list(path: Path) -> list[dict[str, Any]]:
-    with suppress(PellucidError, OSError):
-        found: Any = read_json(path) if files.confined(path, path.parent) else []
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return []
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        if files.confined(path, path.parent):
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-    return {}
 
 
 def scores_of(result: dict[str, Any] | None) -> dict[str, Any] | None:

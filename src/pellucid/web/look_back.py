@@ -9,7 +9,7 @@ from pellucid import files
 from pellucid.errors import RunError
 from pellucid.history import SAMPLES, epoch_path, kept_epochs
 from pellucid.rundir import RunDir
-from pellucid.web.follow import signature
+from pellucid.web.read import signature
 
 MOST = 64  # answers that are kept
 

@@ -7,7 +7,7 @@ from typing import Any
 from pellucid import files
 from pellucid.rundir import RunDir
 from pellucid.views import facts
-from pellucid.web.follow import read_object, signature
+from pellucid.web.read import read_object, signature
 from pellucid.web.table import as_number
 from pellucid.web.tail import Tail
 
