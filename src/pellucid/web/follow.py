@@ -80,9 +80,7 @@ class Followed:
         header = self._take(lines)
         for tick in ticks:
             self.pace.add(tick, self.examination.record.setup, self.tables["clock"])
-        found = self._examine(
-            any(line.get("kind") == "epoch" for line in lines), (header or anew) and len(lines) > LONG
-        )
+        found = self._examine(any(line.get("kind") == "epoch" for line in lines))
         status = self._status()
         if not (changed or lines or ticks or anew or clock_anew or found or status != self.status):
             return None
@@ -234,15 +232,16 @@ def looked_at(lines: list[dict[str, Any]]) -> list[int]:
     return found
 
 
-def groups_of(layers: list[str], weights: list[str]) -> dict[str, dict[str, int]]:
+def groups_of(layers: list[str], weights: list[str]) -> dict[str, dict[str, int | None]]:
     """The tables and their columns."""
     n, w = len(layers), len(weights)
+    scores = ("epoch", "train", "sample", "validation", "sample_metric", "validation_metric")
     return {
-        "epochs": dict.fromkeys(("epoch", "train", "sample", "validation", "sample_metric", "validation_metric"), 1),
-        "chunks": {"loss": 1, "low": 1, "high": 1},
-        "steps": {"loss": 1, "rate": 1, "activation": n, "gradient": n, "zero": n, "update": w},
+        "epochs": dict.fromkeys(scores),
+        "chunks": {"loss": None, "low": None, "high": None},
+        "steps": {"loss": None, "rate": None, "activation": n, "gradient": n, "zero": n, "update": w},
         "units": {"dead": n, "saturated": n},
-        "clock": {"elapsed": 1, "speed": 1},
+        "clock": {"elapsed": None, "speed": None},
     }
 
 

@@ -21,21 +21,21 @@ def as_number(value: Any) -> float:
 
 
 class Table:
-    """Rows at steps. groups: {name: how many columns}.
+    """Rows at steps. groups: {name: how many columns, or None for a single number}.
 
-    >>> table = Table({"loss": 1, "rms": 2})
+    >>> table = Table({"loss": None, "rms": 2})
     >>> table.add(0, {"loss": 0.5, "rms": [1, 2]}); table.add(1, {"loss": "inf"})
     >>> table.shown()
     {'step': [0, 1], 'loss': [0.5, 'inf'], 'rms': [[1.0, 'nan'], [2.0, 'nan']]}
     """
 
-    def __init__(self, groups: Mapping[str, int]):
+    def __init__(self, groups: Mapping[str, int | None]):
         self.groups = dict(groups)
         self._slices: dict[str, slice] = {}
         at = 0
         for name, width in self.groups.items():
-            self._slices[name] = slice(at, at + width)
-            at += width
+            self._slices[name] = slice(at, at + (1 if width is None else width))
+            at = self._slices[name].stop
         self._values = np.empty((64, at))
         self._steps = np.empty(64, np.int64)
         self.rows = 0
@@ -52,13 +52,13 @@ class Table:
             if isinstance(given, list | tuple):
                 if len(given) == where.stop - where.start:
                     row[where] = [as_number(v) for v in given]
-            elif where.stop - where.start == 1:
+            elif self.groups[name] is None:
                 row[where] = as_number(given)
         self._steps[self.rows] = step
         self.rows += 1
 
     def shown(self, since: int = 0, most: int | None = None) -> dict[str, list[Any]]:
-        """{"step": [...], name: [...] or, of several columns, [[...], ...]} of the rows from `since` on, thinned out to
+        """{"step": [...], name: [...] or, where there are columns, [[...], ...]} of the rows from `since` on, thinned out to
         about `most` where that is given."""
         steps, values = self._steps[since : self.rows], self._values[since : self.rows]
         if most is not None and len(steps) > most:
@@ -67,7 +67,7 @@ class Table:
         out: dict[str, list[Any]] = {"step": steps.tolist()}
         for name, where in self._slices.items():
             columns = plain[where]
-            out[name] = columns[0] if self.groups[name] == 1 else columns
+            out[name] = columns[0] if self.groups[name] is None else columns
         return out
 
 
