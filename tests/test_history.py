@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from test_resume import StopAfter
 
 from pellucid.data import Part
 from pellucid.errors import Interrupted, RunError
 from pellucid.fit import fit, resume
 from pellucid.history import MOST, ROWS, History, kept_epochs, read_samples, spacing
+from test_resume import StopAfter
 
 PART = Part(np.arange(2000.0).reshape(1000, 2), np.arange(1000), None, np.arange(1000) + 7)
 

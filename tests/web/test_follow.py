@@ -14,8 +14,9 @@ from pellucid.web.table import MOST, Table
 from pellucid.web.tail import Tail
 
 HEADER = {
-    "kind": "header", "schema": 1, "layers": ["hidden1", "output"], "weights": ["hidden1/w"], "kinds": ["dense", "output"],
-    "shapes": [[4, 3]], "setup": {"updates": 100, "batch": 8, "steps_per_epoch": 10, "metric": "accuracy", "every": 1},
+    "kind": "header", "schema": 1, "layers": ["hidden1", "output"], "kinds": ["dense", "output"],
+    "weights": ["hidden1/w"], "shapes": [[4, 3]],
+    "setup": {"updates": 100, "batch": 8, "steps_per_epoch": 10, "metric": "accuracy", "every": 1},
 }  # fmt: skip
 
 
@@ -127,8 +128,9 @@ def test_a_run_that_begins_grows_is_resumed_and_goes_away(place):
         assert run.poll() is None
 
         write(place.record, step(11, 2.0), epoch(2, 0.8))
-        write(place.clock, {"kind": "epoch", "seconds": 1.0, "step": 10},
-              {"kind": "chunk", "seconds": 2.0, "step": 20, "steps": 10}, {"kind": "paused", "step": 20, "time": 9.0})  # fmt: skip
+        write(place.clock, {"kind": "epoch", "seconds": 1.0, "step": 10})
+        write(place.clock, {"kind": "chunk", "seconds": 2.0, "step": 20, "steps": 10})
+        write(place.clock, {"kind": "paused", "step": 20, "time": 9.0})
         more = run.poll()
         assert more["seq"] == whole["seq"] + 1 and more["status"] == "paused"
         assert more["tables"]["steps"]["loss"] == [2.0] and more["tables"]["epochs"]["step"] == [20]
@@ -155,9 +157,10 @@ def test_a_run_that_begins_grows_is_resumed_and_goes_away(place):
 
 def test_a_foreign_record_is_read_as_far_as_it_goes(place):
     odd = [
-        {"kind": "step"}, {"kind": "step", "step": "x"}, {"kind": "step", "step": 1, "activation": 7, "weight": {"rms": "no"}},
-        {"kind": "epoch", "step": 2, "validation": None}, {"kind": "epoch", "step": 1e400}, {"kind": "units", "step": 3, "dead": [1]},
-        {"kind": "unknown", "step": 4},
+        {"kind": "step"}, {"kind": "step", "step": "x"}, {"kind": "unknown", "step": 4},
+        {"kind": "step", "step": 1, "activation": 7, "weight": {"rms": "no"}},
+        {"kind": "units", "step": 3, "dead": [1]},
+        {"kind": "epoch", "step": 2, "validation": None}, {"kind": "epoch", "step": 1e400},
     ]  # fmt: skip
     write(place.record, HEADER)
     with open(place.record, "a") as file:
@@ -170,8 +173,10 @@ def test_a_foreign_record_is_read_as_far_as_it_goes(place):
 
 def test_a_hint_does_not_name_the_cause(place):
     place.recipe.write_text('[train]\ndoctor = "hint"\n')
-    finding = {"problem": "dead_units", "title": "dead units", "severity": "warning", "layer": None,
-               "summary": "half are dead", "evidence": {"share": 0.5}, "remedies": [{"text": "lower the rate"}]}  # fmt: skip
+    finding = {
+        "problem": "dead_units", "title": "dead units", "severity": "warning", "summary": "half are dead",
+        "evidence": {"share": 0.5}, "remedies": [{"text": "lower the rate"}],
+    }  # fmt: skip
     write(place.record, {**HEADER, "setup": {**HEADER["setup"], "preflight": [finding]}})
     run = Followed(place)
     run.poll()

@@ -11,12 +11,12 @@ from asgi import ask
 from safetensors.numpy import save
 
 import pellucid as pc
-from pellucid import files
+from pellucid import files, resolve
+from pellucid import recipe as recipes
 from pellucid.data import prepare
 from pellucid.history import History
 from pellucid.inspection.moment import layers, moment
-from pellucid.network.adapt import adapt
-from pellucid.network.network import Network, as_network
+from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights
 from pellucid.rundir import Lock, RunDir
 from pellucid.web.serve import Address, guarded
@@ -152,13 +152,10 @@ def test_every_kind_of_data_has_moments(network, data, settings, tmp_path):
 
 def untrained(network, data, folder, **settings):
     """A run's folder as it is before the first update, without the training."""
-    dataset = data if isinstance(data, pc.Dataset) else pc.load(data, **settings)
-    prepared = prepare(dataset)
-    made = as_network(network)
-    made = made.replace(
-        layer=adapt(made.layer, prepared.features, prepared.targets), features=prepared.features, targets=prepared.targets,
-        link="softmax" if prepared.targets.task != "regression" else "identity",
-    ).initialised(jax.random.key(0), np.asarray(prepared.train.x[:1]))  # fmt: skip
+    dataset = data if isinstance(data, pc.Dataset) else pc.load(data)
+    prepared = prepare(dataset, **settings)
+    made = resolve.network_of(recipes.make({"network": network}), None, prepared.features, prepared.targets, None)
+    made = made.initialised(jax.random.key(0), made.example())
     place = RunDir(folder / "runs" / "one")
     place.path.mkdir(parents=True)
     place.recipe.write_text("")
