@@ -4,20 +4,14 @@ import json
 import os
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from asgi import ask
-from safetensors.numpy import save
+from made_runs import untrained
 
 import pellucid as pc
-from pellucid import files, resolve
-from pellucid import recipe as recipes
-from pellucid.data import prepare
-from pellucid.history import History
 from pellucid.inspection.moment import layers, moment
 from pellucid.network.network import Network
-from pellucid.network.storage import describe, weights
 from pellucid.rundir import Lock, RunDir
 from pellucid.web.serve import Address, guarded
 from pellucid.web.watch import Watch, app
@@ -144,21 +138,8 @@ def test_every_kind_of_data_has_moments(network, data, settings, tmp_path):
     elif data == "text":
         data = tmp_path / "text.txt"
         data.write_text("to be or not to be <i>\n" * 60)
-    place = untrained(network, data, tmp_path, **settings)
+    data = data if isinstance(data, pc.Dataset) else pc.load(data)
+    place = untrained(RunDir(tmp_path / "runs" / "one"), network, data, **settings)
     found, through = moment(place, 0), layers(place, 0, 0)
     json.dumps([found, through], allow_nan=False)
     assert found["score"]["of"] >= 9 and found["samples"] and through["layers"]
-
-
-def untrained(network, data, folder, **settings):
-    """A run's folder as it is before the first update, without the training."""
-    dataset = data if isinstance(data, pc.Dataset) else pc.load(data)
-    prepared = prepare(dataset, **settings)
-    made = resolve.network_of(recipes.make({"network": network}), None, prepared.features, prepared.targets, None)
-    made = made.initialised(jax.random.key(0), made.example())
-    place = RunDir(folder / "runs" / "one")
-    place.path.mkdir(parents=True)
-    place.recipe.write_text("")
-    files.write_json(place.network, describe(made))
-    History(place.history, 64).begin(prepared.validation, 0, save(weights(made)))
-    return place

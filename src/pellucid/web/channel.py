@@ -5,12 +5,14 @@ Server-sent events: text lines over one long answer, which browsers open again b
 
 import asyncio
 import json
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from starlette.responses import StreamingResponse
 
 MOST_WAITING = 256  # events that a listener may be behind
+OVER = b""  # ends a listener's stream
 HEARTBEAT = 15.0  # seconds without an event, after which a comment keeps the connection open
 
 
@@ -23,6 +25,9 @@ def event(name: str, value: Any) -> bytes:
     return f"event: {name}\ndata: {json.dumps(value, allow_nan=False)}\n\n".encode()
 
 
+_channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
+
+
 class Channel:
     """`send` from the event loop's own thread; each `listen()` hears what is sent while it lasts.
 
@@ -31,6 +36,7 @@ class Channel:
 
     def __init__(self) -> None:
         self._queues: dict[asyncio.Queue[bytes], frozenset[str]] = {}
+        _channels.add(self)
 
     @property
     def listeners(self) -> int:
@@ -54,6 +60,11 @@ class Channel:
                 queue.put_nowait(event("again", {}))
             queue.put_nowait(line)
 
+    def close(self) -> None:
+        """End every listener's stream."""
+        for queue in self._queues:
+            queue.put_nowait(OVER)
+
     async def listen(self, first: Iterable[bytes] = (), topics: Iterable[str] = ()) -> AsyncIterator[bytes]:
         """first: what a new listener has to know before anything else. It is asked for after listening began, so that
         nothing is lost between the two."""
@@ -64,9 +75,12 @@ class Channel:
                 yield line
             while True:
                 try:
-                    yield await asyncio.wait_for(queue.get(), HEARTBEAT)
+                    line = await asyncio.wait_for(queue.get(), HEARTBEAT)
                 except TimeoutError:
-                    yield b": still here\n\n"
+                    line = b": still here\n\n"
+                if line == OVER:
+                    return
+                yield line
         finally:
             del self._queues[queue]
 
@@ -74,3 +88,9 @@ class Channel:
 def stream(lines: AsyncIterator[bytes]) -> StreamingResponse:
     """The answer that carries events."""
     return StreamingResponse(lines, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+def close_all() -> None:
+    """End every stream of this process: a server that shuts down does not wait for them."""
+    for channel in list(_channels):
+        channel.close()

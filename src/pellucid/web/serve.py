@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pellucid.errors import PellucidError, ResourceError
+from pellucid.web.channel import close_all
 from pellucid.web.guard import LOOPBACK, Guard, allowed_names, new_token
 
 STATIC = Path(__file__).parent / "static"
@@ -99,6 +100,14 @@ def guarded(app: Any, address: Address, names: Iterable[str] = ()) -> Guard:
     return Guard(app, address.token, allowed_names(address.host, names), any_address=everywhere)
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for what is still being answered."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        close_all()
+        await super().shutdown(sockets)
+
+
 def run(
     app: Any, address: Address, *, names: Iterable[str] = (), ready: Callable[[uvicorn.Server], None] | None = None
 ):
@@ -107,7 +116,7 @@ def run(
         guarded(app, address, names), log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=1, lifespan="on", timeout_keep_alive=30,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(config)
     if ready is not None:
         ready(server)
     try:

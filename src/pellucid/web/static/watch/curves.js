@@ -38,6 +38,7 @@ export class Curves {
     }
     one.box.hidden = false;
     one.heading.textContent = title;
+    one.box.setAttribute("aria-label", title);
     const data = joined(shown);
     if (one.look !== look) {
       one.chart?.destroy();
