@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Watch:
         self.runs, self._list_lock = Runs(root), asyncio.Lock()
         self.followed: OrderedDict[str, tuple[Followed, asyncio.Lock]] = OrderedDict()
         self.moments = Moments()
+        self.complaints: set[str] = set()
 
     # -- following ----------------------------------------------------------------------------------------------
 
@@ -90,12 +91,21 @@ class Watch:
             await asyncio.sleep(EVERY)
             if not self.channel.listeners:
                 continue
-            with suppress(HTTPException, OSError):
-                for name in self.channel.topics:
-                    await self.poll(name)
-                if time.monotonic() - listed >= EVERY_LIST:
-                    await self.poll_list()
-                    listed = time.monotonic()
+            for name in self.channel.topics:
+                await self._safely(self.poll(name), name)
+            if time.monotonic() - listed >= EVERY_LIST:
+                await self._safely(self.poll_list(), "the list of runs")
+                listed = time.monotonic()
+
+    async def _safely(self, work: Awaitable[Any], what: str) -> None:
+        """One run that cannot be read must not keep the others from being followed; what happened is told once."""
+        try:
+            await work
+        except Exception as error:
+            said = f"{what}: {type(error).__name__}: {error}"
+            if said not in self.complaints:
+                self.complaints.add(said)
+                print(f"note: {said}", file=sys.stderr, flush=True)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,8 @@ export class Head {
     this.bar = el("progress", {max: "1", "aria-label": "updates made"});
     this.facts = el("dl", {class: "facts"});
     this.hint = el("p", {class: "quiet", role: "status"});
-    const button = (text, ask, more = {}) => el("button", {type: "button", onclick: () => this.ask(ask), ...more}, text);
-    this.pause = button("Pause", "pause");
-    this.pause.onclick = null;
-    this.save = button("Save", "save", {title: "Write a checkpoint now"});
+    this.pause = el("button", {type: "button", onclick: () => this.ask(this.run.status === "paused" ? "continue" : "pause")}, "Pause");
+    this.save = el("button", {type: "button", title: "Write a checkpoint now", onclick: () => this.ask("save")}, "Save");
     this.stop = el("button", {type: "button", onclick: () => this.dialog.showModal()}, "Stop…");
     this.dialog = this.confirm();
     place.append(
@@ -40,12 +38,11 @@ export class Head {
   async ask(what) {
     const run = this.run;
     this.asked = {what, name: run.name, status: run.status, until: Date.now() + WAITS};
+    this.hint.textContent = {pause: "It pauses at the end of its chunk.", continue: "It goes on.",
+      save: "It saves its state.", stop: "It stops at the end of its chunk."}[what];
     this.draw(run);
     try {
       await post(`run/${encodeURIComponent(run.name)}/ask`, {ask: what});
-      const words = {pause: "It pauses at the end of its chunk.", continue: "It goes on.", save: "It saves its state.",
-        stop: "It stops at the end of its chunk."};
-      this.hint.textContent = words[what];
       if (what === "save") setTimeout(() => this.over(run), 1500);
     } catch (error) {
       this.hint.textContent = error.message;
@@ -55,7 +52,7 @@ export class Head {
 
   over(run) {
     this.asked = null;
-    this.draw(run);
+    if (this.run === run) this.draw(run);
   }
 
   draw(run) {
@@ -73,7 +70,6 @@ export class Head {
     for (const button of [this.pause, this.save, this.stop]) button.disabled = !ready;
     this.save.disabled ||= status === "paused"; // it was saved when it paused
     this.pause.textContent = status === "paused" ? "Continue" : "Pause";
-    this.pause.onclick = () => this.ask(status === "paused" ? "continue" : "pause");
     if (!whole) return;
     this.about.textContent = whole.about.join(" · ");
     const {step, total} = whole.progress;
