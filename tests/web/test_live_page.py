@@ -22,7 +22,7 @@ HOSTILE = "<img src=x onerror=document.title='owned'>"
 
 
 def started(*words, cwd, **more):
-    environment = {**os.environ, "PYTHONPATH": str(SRC), "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "JAX_PLATFORMS": "cpu", "PELLUCID_WATCH_LINGER": "2"}
     command = [sys.executable, "-m", "pellucid", *words]
     return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **more)
 
@@ -75,9 +75,8 @@ def test_a_real_run_is_watched_paused_looked_back_at_stopped_and_resumed(browser
         until(page, f"([n]) => {curve} > n + 3", before)  # the curve moves
         assert page.locator(".badge").inner_text() == "running"
 
-        page.get_by_role(
-            "heading", name=PROBLEMS["learning_rate_too_high"].title
-        ).first.wait_for()  # the doctor speaks while it goes on
+        title = PROBLEMS["learning_rate_too_high"].title  # the doctor speaks while it goes on
+        page.get_by_role("heading", name=title).first.wait_for()
         page.get_by_role("button", name="Pause").click()
         until(page, "() => document.querySelector('.badge').textContent === 'paused'")
         place = RunDir(next((tmp_path / "runs").iterdir()))

@@ -23,6 +23,10 @@ def train(given: dict[str, Any]) -> int:
             fix="name a file, or a built-in set: pellucid train digits",
         )  # fmt: skip
     words = settings(given)
+    if given.get("watch") and not given.get("dry_run"):
+        from pellucid.commands.watch import Beside
+
+        given["watch"] = Beside(*_watched_folder(given))
     options.check_device(given.get("device"))
     if "resume" in given:
         return _resume(given)
@@ -126,10 +130,8 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
     from pellucid.session import Callback
 
-    if given.get("watch"):
-        from pellucid.commands.watch import beside
-
-        beside(*_watched_folder(given))
+    if "watch" in given:
+        given["watch"].tell()
 
     if given.get("quiet"):
         return work((Callback(),))

@@ -11,6 +11,7 @@ from pellucid.commands import options
 from pellucid.errors import RunError, nearest
 from pellucid.rundir import RunDir, find_runs
 
+BELOW_NORMAL = 0x00004000 | 0x00000200  # priority, and a group of its own that Ctrl-C here does not reach (Windows)
 WAIT = 10.0  # seconds for the server to say where it is
 _beside: list[subprocess.Popen[Any]] = []  # kept, for the pipe must stay open as long as this process lives
 NOTE = "it ends some minutes after the run if nobody looks; pellucid watch opens it again"
@@ -63,34 +64,42 @@ def open_browser(url: str) -> None:
 # -- beside a training ----------------------------------------------------------------------------------------------
 
 
-def beside(root: Path, chosen: str | None) -> subprocess.Popen[Any] | None:
-    """Start the server as a process of its own, and say on stderr where it is. Whatever goes wrong with it is a note,
-    and never the training's end. It sees by the pipe to its standard input when this process is gone."""
-    from pellucid.views.console import note
+class Beside:
+    """The server, as a process of its own beside this one. Started early, for it takes a second to begin; `tell` says
+    where it is. Whatever goes wrong with it is a note, and never the training's end. It sees by the pipe to its
+    standard input when this process is gone."""
 
-    command = [sys.executable, "-m", "pellucid.commands.watch", str(root), chosen or ""]
-    apart: dict[str, Any] = (
-        {"creationflags": 0x00004000 | 0x00000200} if os.name == "nt" else {"start_new_session": True}
-    )
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **apart
-        )
-    except OSError as error:
-        note(f"the page could not be served: {error}")
-        return None
-    _beside.append(process)
-    said: list[bytes] = []
-    assert process.stdout is not None
-    reader = threading.Thread(target=lambda out=process.stdout: said.append(out.readline()), daemon=True)
-    reader.start()
-    reader.join(WAIT)
-    url = said[0].decode().strip() if said else ""
-    if url.startswith("http"):
-        print(f"watch: {url}  ({NOTE})", file=sys.stderr, flush=True)
-    else:
-        note(f"the page could not be served{': ' + url if url else ''}; the training goes on without it")
-    return process
+    def __init__(self, root: Path, chosen: str | None):
+        self.said: list[bytes] = []
+        self.problem = ""
+        command = [sys.executable, "-m", "pellucid.commands.watch", str(root), chosen or ""]
+        apart: dict[str, Any] = {"creationflags": BELOW_NORMAL} if os.name == "nt" else {"start_new_session": True}
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **apart
+            )
+        except OSError as error:
+            self.problem = str(error)
+            return
+        _beside.append(self.process)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.said.append(self.process.stdout.readline())
+
+    def tell(self) -> None:
+        """One line on stderr: the address, or why there is none."""
+        if not self.problem:
+            self._reader.join(WAIT)
+        url = self.said[0].decode().strip() if self.said else self.problem
+        if url.startswith("http"):
+            print(f"watch: {url}  ({NOTE})", file=sys.stderr, flush=True)
+        else:
+            from pellucid.views.console import note
+
+            note(f"the page could not be served{': ' + url if url else ''}; the training goes on without it")
 
 
 def main() -> None:

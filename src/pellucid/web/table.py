@@ -58,8 +58,8 @@ class Table:
         self.rows += 1
 
     def shown(self, since: int = 0, most: int | None = None) -> dict[str, list[Any]]:
-        """{"step": [...], name: [...] or, where there are columns, [[...], ...]} of the rows from `since` on; thinned out
-        to about `most` where that is given."""
+        """{"step": [...], name: [...] or, where there are columns, [[...], ...]} of the rows from `since` on, thinned
+        out to about `most` where that is given."""
         steps, values = self._steps[since : self.rows], self._values[since : self.rows]
         if most is not None and len(steps) > most:
             steps, values = thinned(steps, values, most)

@@ -41,7 +41,7 @@ from pellucid.web.serve import run as serve
 EVERY = 0.25  # seconds between looks at the runs that are shown
 EVERY_LIST = 1.0  # and at the list of them
 MOST = 16  # runs that are kept in memory
-LINGER = 600.0  # seconds that a server without listeners waits after its runs have ended
+LINGER = float(os.environ.get("PELLUCID_WATCH_LINGER") or 600)  # seconds without listeners after the runs have ended
 
 
 class Watch:
@@ -195,11 +195,12 @@ def run(root: Path, address: Address, chosen: str | None = None, companion: bool
     over = parent_gone()
 
     async def until_unneeded(watch: Watch) -> None:
-        wanted = time.monotonic()
-        while time.monotonic() - wanted < LINGER:
+        wanted, used = time.monotonic(), False  # when somebody last looked or something went on, and whether ever
+        while (used or not over.is_set()) and time.monotonic() - wanted < LINGER:
             await asyncio.sleep(min(5.0, LINGER / 4))
-            going = not over.is_set() or watch.channel.listeners or await asyncio.to_thread(watch.runs.going)
-            if going:
+            going = bool(watch.channel.listeners) or await asyncio.to_thread(watch.runs.going)
+            used = used or going
+            if going or not over.is_set():
                 wanted = time.monotonic()
         servers[0].should_exit = True
 
