@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and no longer: while Playwright runs, no other test here can run an event loop
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     found = next(
