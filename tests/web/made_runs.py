@@ -24,7 +24,7 @@ def untrained(place: RunDir, network, dataset, **settings) -> RunDir:
     files.write_json(place.network, describe(made))
     history = History(place.history, 64)
     history.begin(prepared.validation, 0, save(weights(made)))
-    history.add(1, save({name: 2 * np.asarray(value) for name, value in weights(made).items()}))
+    history.add(1, save({name: np.asarray(2 * value) for name, value in weights(made).items()}))
     return place
 
 
