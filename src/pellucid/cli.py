@@ -122,6 +122,7 @@ def train(
     dry_run: words.DryRun = False,
     json: words.Json = False,
     quiet: words.Quiet = False,
+    watch: words.Watch = False,
 ) -> int:
     """Train a network, and write a run."""
     given = {k: v for k, v in locals().items() if v is not None and v is not False and v != []}
@@ -202,6 +203,22 @@ def show(
     from pellucid.commands.look import show
 
     show(run, notes=notes, as_json=json)
+
+
+@verb("watch")
+def watch(
+    run: words.Watched = None,
+    port: words.Port = None,
+    host: words.Host = "127.0.0.1",
+    no_browser: words.NoBrowser = False,
+) -> None:
+    """Show runs in the browser, live.
+
+    Curves, what goes on in each layer, findings; pause, stop and save; the network as it was after earlier epochs.
+    Serves this machine alone unless --host says otherwise; ends with Ctrl-C."""
+    from pellucid.commands.watch import watch
+
+    watch(run, port=port, host=host, browser=not no_browser)
 
 
 @verb("diagnose")

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def cache_folder() -> Path:
     if os.name == "nt":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "pellucid" / "cache"
     return Path.home() / ".cache" / "pellucid"
+
+
+def confined(path: Path, folder: Path) -> bool:
+    """Whether `path`, all links followed, lies inside `folder`."""
+    with suppress(OSError, RuntimeError):
+        return path.resolve().is_relative_to(folder.resolve())
+    return False
 
 
 def make_folder(path: Path) -> Path:

@@ -6,6 +6,7 @@ that goes on keeps the same ones. Epoch 0 is the network before it learned anyth
 """
 
 import io
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import numpy as np
 
 from pellucid import files
 from pellucid.data import Part
+from pellucid.errors import RunError
 
 MOST = 32  # epochs kept, and one more
 ROWS = 256  # examples kept to look at
 BYTES = 2 << 20  # that they may take
+SAMPLES = "samples.npz"
 
 
 class History:
@@ -34,7 +37,7 @@ class History:
             return
         files.make_folder(self.folder)
         if epoch == 0:
-            files.write_bytes(self.folder / "samples.npz", _samples(part))
+            files.write_bytes(self.folder / SAMPLES, _samples(part))
         for kept in kept_epochs(self.folder):
             if kept > epoch:
                 self._path(kept).unlink(missing_ok=True)
@@ -92,3 +95,26 @@ def _samples(part: Part) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=x, y=y, rows=np.asarray(part.rows)[few])
     return buffer.getvalue()
+
+
+def read_samples(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, y, rows) of the examples that a run kept, as its network reads them.
+
+    Raises `RunError` where there are none, or the file is damaged or not of the kind.
+    """
+    path = folder / SAMPLES
+    if not path.is_file():
+        raise RunError(
+            "the run kept no examples to look at", where=path, fix="give its history room: --set history=64 (megabytes)"
+        )
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(one.file_size for one in packed.infolist()) > 16 * BYTES:
+                raise ValueError("it unpacks to more than a run keeps")
+        with np.load(path, allow_pickle=False) as found:
+            x, y, rows = (found[name] for name in ("x", "y", "rows"))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError("the kept examples cannot be read", where=path, got=error) from error
+    if not len(x) == len(y) == len(rows) > 0:
+        raise RunError("the kept examples cannot be read", where=path, expected="x, y and rows of one length")
+    return x, y, rows

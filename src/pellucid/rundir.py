@@ -72,8 +72,14 @@ class RunDir:
         return False
 
     def request(self, name: str) -> None:
-        """Ask the process that writes this run for one of `REQUESTS`."""
-        files.write_json(self.control, {name: True})
+        """Ask the process that writes this run for one of `REQUESTS`, beside what was asked and is not read yet."""
+        waiting: Any = {}
+        with suppress(OSError, ValueError):
+            waiting = json.loads(self.control.read_text(encoding="utf-8"))
+        before = {key: True for key in REQUESTS if isinstance(waiting, dict) and waiting.get(key)}
+        for other in {"pause": ("continue",), "continue": ("pause",)}.get(name, ()):  # the later word counts
+            before.pop(other, None)
+        files.write_json(self.control, {**before, name: True})
 
     def requests(self) -> set[str]:
         """What another process asks of the run. Read once: the file is taken away."""
@@ -140,7 +146,7 @@ class Lock:
         with files.disk_errors(self.path):
             file = open(self.path, "a+b")
         try:
-            _lock(file)
+            _lock_soon(file)
         except OSError as error:
             file.seek(0)
             holder = file.read(40).decode(errors="replace").strip()
@@ -163,6 +169,17 @@ class Lock:
             self._file = None
             with suppress(OSError):
                 self.path.unlink()
+
+
+def _lock_soon(file: BinaryIO) -> None:
+    """As `_lock`, past the moment for which somebody who only looks (`RunDir.running`) holds it."""
+    for wait in (0.02, 0.05, 0.1, None):
+        try:
+            return _lock(file)
+        except OSError:
+            if wait is None:
+                raise
+            time.sleep(wait)
 
 
 def _lock(file: BinaryIO) -> None:

@@ -208,6 +208,7 @@ class Session:
         return header
 
     def _open(self, place: RunDir, kept: Any, header: dict[str, Any]) -> None:
+        place.requests()  # what was asked of a process that is gone is not asked of this one
         self.history_kept = History(place.history, self.recipe.train.history)
         part = self.prepared.validation or self.prepared.train
         if kept is None:

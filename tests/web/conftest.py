@@ -8,7 +8,7 @@ import time
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and no longer: while Playwright runs, no other test here can run an event loop
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)

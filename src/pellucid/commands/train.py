@@ -9,9 +9,10 @@ from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
 RUNNING = (
-    "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair", "tensorboard"
+    "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair", "tensorboard",
+    "watch",
 )  # fmt: skip
-ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard"}
+ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard", "watch"}
 
 
 def train(given: dict[str, Any]) -> int:
@@ -25,6 +26,10 @@ def train(given: dict[str, Any]) -> int:
             fix="name a file, or a built-in set: pellucid train digits",
         )  # fmt: skip
     words = settings(given)
+    if given.get("watch") and not given.get("dry_run"):
+        from pellucid.commands.watch import Beside
+
+        given["watch"] = Beside(*_watched_folder(given))
     options.check_device(given.get("device"))
     if "resume" in given:
         return _resume(given)
@@ -128,6 +133,8 @@ def _watched(given: dict[str, Any], work: Any) -> int:
 def _with_progress(given: dict[str, Any], work: Any) -> Any:
     from pellucid.session import Callback
 
+    if "watch" in given:
+        given["watch"].tell()
     more: tuple[Callback, ...] = ()
     if given.get("tensorboard"):
         from pellucid.connect.tensorboard import TensorBoard
@@ -145,6 +152,17 @@ def _with_progress(given: dict[str, Any], work: Any) -> Any:
         except KeyboardInterrupt:  # before the loop began, or after it ended
             place = progress.session.place if progress.session is not None else None
             raise Interrupted(place.path if place is not None else None, signal.SIGINT) from None
+
+
+def _watched_folder(given: dict[str, Any]) -> tuple[Path, str | None]:
+    """(the folder that holds the run, the run's name where it is known)."""
+    if "resume" in given:
+        place = options.find_run(given["resume"]).path.resolve()
+    elif "out" in given and "folds" not in given:
+        place = Path(given["out"]).resolve()
+    else:
+        return Path(given.get("out", options.home())).resolve(), None
+    return place.parent, place.name
 
 
 def _show(run: Any, as_json: bool) -> None:

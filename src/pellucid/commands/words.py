@@ -150,6 +150,13 @@ TensorBoard = Annotated[
 NoBaselines = Annotated[bool, _run("--no-baselines", help="Train no simple models to compare with.")]
 DryRun = Annotated[bool, _run("--dry-run", help="Show what would be done (data, network, recipe), and do nothing.")]
 Quiet = Annotated[bool, _show("--quiet", "-q", help="No progress, only the result.")]
+Watch = Annotated[
+    bool, _show("--watch", help="Serve a page that shows the run live, on this machine alone; its address is printed.")
+]
+Watched = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run, or a folder of runs; default: runs/.", show_default=False),
+]
 OutFile = Annotated[Path | None, _show("--out", metavar="FILE.csv", help="Write there; default: stdout.")]
 Probabilities = Annotated[bool, _show("--probabilities", "-p", help="The probability of each class, too.")]
 Scored = Annotated[

@@ -9,6 +9,7 @@ import numpy as np
 from pellucid.network.layer import Context, Layer
 from pellucid.network.network import Network
 from pellucid.network.probes import Probes
+from pellucid.network.trace import trace
 
 
 class OutputTaps(Probes):
@@ -36,9 +37,11 @@ def layer_outputs(network: Network, x: Any) -> tuple[np.ndarray, dict[str, np.nd
     >>> from pellucid.network.architectures import mlp
     >>> net = mlp((3,), outputs=2).initialised(jax.random.key(0), np.zeros((1, 4), np.float32))
     >>> y, found = layer_outputs(net, np.ones((5, 4), np.float32))
-    >>> {path: value.shape for path, value in found.items()}["hidden1"]
-    (5, 3)
+    >>> {path: value.shape for path, value in found.items()}
+    {'input': (5, 4), 'flatten': (5, 4), 'hidden1': (5, 3), 'relu1': (5, 3), 'output': (5, 2)}
     """
     params, state = network._weights()
     y, found = _outputs(network.layer, params, state, x)
-    return np.asarray(y), {path: np.asarray(value) for path, value in found.items()}
+    # a compiled function gives its dicts back in the order of their names
+    order = dict.fromkeys(leaf.path for leaf in trace(network.layer, x).leaves if leaf.path in found) | found
+    return np.asarray(y), {path: np.asarray(found[path]) for path in order}

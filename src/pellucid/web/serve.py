@@ -1,7 +1,9 @@
 """From an application to an address: bind, print, serve until told to stop."""
 
 import errno
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pellucid.errors import PellucidError, ResourceError
+from pellucid.web.channel import close_all
 from pellucid.web.guard import LOOPBACK, Guard, allowed_names, new_token
 
 STATIC = Path(__file__).parent / "static"
@@ -101,6 +104,14 @@ def guarded(app: Any, address: Address, names: Iterable[str] = ()) -> Guard:
     return Guard(app, address.token, allowed_names(address.host, names), any_address=everywhere)
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for what is still being answered."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        close_all()
+        await super().shutdown(sockets)
+
+
 def run(
     app: Any, address: Address, *, names: Iterable[str] = (), ready: Callable[[uvicorn.Server], None] | None = None
 ):
@@ -109,7 +120,7 @@ def run(
         guarded(app, address, names), log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=1, lifespan="on", timeout_keep_alive=30,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(config)
     if ready is not None:
         ready(server)
     try:
@@ -120,10 +131,22 @@ def run(
         address.sock.close()
 
 
+def tell(address: Address, browser: bool = True) -> None:
+    """Print the address, and open the browser at it where there is a display to see it on."""
+    print(address.url, flush=True)
+    if browser and has_display():
+        threading.Timer(0.5, webbrowser.open, [address.url]).start()
+
+
+def has_display() -> bool:
+    """Whether a browser that is opened here would be seen."""
+    if sys.platform in ("win32", "darwin"):
+        return "SSH_CONNECTION" not in os.environ
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def serve(app: Any, host: str = "127.0.0.1", port: int | None = None, browser: bool = True) -> None:
     """Bind, print the address, open the browser at it, serve until Ctrl-C."""
     address = bind(host, port)
-    print(address.url, flush=True)
-    if browser:
-        threading.Timer(0.5, webbrowser.open, [address.url]).start()
+    tell(address, browser)
     run(app, address)

@@ -51,9 +51,9 @@ export class Chart {
       width: Math.max(this.place.clientWidth, 120), height: this._height(),
       scales: {x: {time: false}, y: this.options.log ? {distr: 3} : {}},
       axes: [{...axis, values, label: this.options.xLabel, labelSize: 18, labelFont: "12px system-ui, sans-serif"},
-        {...axis, values, size: 58}],
+        {...axis, values, size: room}],
       series: [{label: this.options.xLabel || "x", value: (_, v) => figure(v)}, ...this.curves.map((c) => ({
-        label: c.label, stroke: colour(c.colour), width: 2, dash: c.dash, spanGaps: false, points: {show: c.points ?? false},
+        label: c.label, stroke: colour(c.colour), width: c.width || 2, dash: c.dash, spanGaps: false, points: {show: c.points ?? false},
         value: (_, v) => figure(v)}))],
       hooks: {draw: [(plot) => this._marks(plot)]},
       cursor: {drag: {x: true, y: false}},
@@ -64,14 +64,16 @@ export class Chart {
     return this.options.height || 200;
   }
 
-  /** null where there is nothing to draw: not finite, or not above zero on a logarithmic axis. */
+  /** null where there is nothing to draw: not finite, or not above zero on a logarithmic axis; undefined, where a curve
+   *  has no point at another's x, is drawn over. */
   _shown() {
     const [x, ...ys] = this.data, log = this.options.log;
-    return [x, ...ys.map((y) => Array.from(y, (v) => (Number.isFinite(v) && (!log || v > 0) ? v : null)))];
+    return [x, ...ys.map((y) => Array.from(y, (v) => (v === undefined ? v : Number.isFinite(v) && (!log || v > 0) ? v : null)))];
   }
 
   _marks(plot) {
     const {ctx, bbox} = plot;
+    let row = 0;
     for (const mark of this.options.marks?.() || []) {
       const at = plot.valToPos(mark.x, "x", true);
       if (at < bbox.left || at > bbox.left + bbox.width) continue;
@@ -85,8 +87,29 @@ export class Chart {
       ctx.stroke();
       ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
       ctx.textAlign = at > bbox.left + bbox.width / 2 ? "right" : "left";
-      ctx.fillText(mark.label, at + (ctx.textAlign === "left" ? 4 : -4) * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+      ctx.fillText(mark.label, at + (ctx.textAlign === "left" ? 4 : -4) * devicePixelRatio, bbox.top + (12 + 13 * (row++ % 4)) * devicePixelRatio);
       ctx.restore();
     }
   }
+}
+
+/** As wide as the longest figure on the y axis is. */
+function room(plot, texts) {
+  if (!texts) return 44;
+  plot.ctx.save();
+  plot.ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  const widest = Math.max(0, ...texts.map((text) => plot.ctx.measureText(text).width / devicePixelRatio));
+  plot.ctx.restore();
+  return Math.max(44, Math.ceil(widest / 8) * 8 + 16);
+}
+
+/** Curves with x of their own on one x axis: [{x, y}, ...] -> [x, y1, y2, ...], undefined where a curve has no point. */
+export function joined(curves) {
+  const x = [...new Set(curves.flatMap((c) => c.x))].sort((a, b) => a - b);
+  const place = new Map(x.map((v, i) => [v, i]));
+  return [x, ...curves.map((c) => {
+    const y = new Array(x.length).fill(undefined);
+    c.x.forEach((v, i) => { y[place.get(v)] = c.y[i]; });
+    return y;
+  })];
 }
