@@ -53,6 +53,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PELLUCID_WATCH_LINGER": "1"}
 
 
+SERVER_SHARES: list[tuple[float, float]] = []  # (CPU seconds of the server, seconds since 1970), as a run went on
+
+
+def cpu_of_children(pid: int) -> tuple[float, float]:
+    """CPU seconds spent by the processes that `pid` started (Linux; 0 elsewhere)."""
+    spent = 0.0
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        pass
+    return spent, time.time()
+
+
 def train(folder: Path, source: Path, pages: int | None, epochs: int) -> float:
     """Examples a second of one training; pages None: without a server."""
     command = [sys.executable, "-m", "pellucid", "train", str(source), "--network", "mlp:128", "--batch-size", "64"]
@@ -67,6 +82,10 @@ def train(folder: Path, source: Path, pages: int | None, epochs: int) -> float:
         url = re.search(r"http\S+", process.stderr.readline())
         assert url is not None, "no page was served"
         listeners = subprocess.Popen([sys.executable, "-c", LISTENERS, url.group(), str(pages)], stdin=subprocess.PIPE)
+    while process.poll() is None:
+        time.sleep(0.2)
+        if pages is not None:
+            SERVER_SHARES.append(cpu_of_children(process.pid))
     process.communicate()
     if listeners is not None:
         listeners.kill()
@@ -82,19 +101,28 @@ def cost(rounds: int, pages: int, epochs: int) -> None:
         rng = np.random.default_rng(0)
         x = rng.normal(size=(20_000, 784)).astype(np.float32)
         np.savez(Path(scratch) / "set.npz", x=x, y=(x[:, :10].argmax(1)).astype(np.int64))
-        ratios = []
+        ratios, shares = [], []
         for count in range(rounds + 1):
             order = (None, pages) if count % 2 else (pages, None)
             speed = {n: train(Path(scratch) / f"{count}-{n}", Path(scratch) / "set.npz", n, epochs) for n in order}
+            share = server_share()
             if count:  # the first round fills the compile cache
                 ratios.append(speed[pages] / speed[None])
-                print(
-                    f"  {speed[None]:,.0f} alone, {speed[pages]:,.0f} with {pages} pages: {ratios[-1]:.3f}", flush=True
-                )
+                shares.append(share)
+                told = f"{speed[None]:,.0f} alone, {speed[pages]:,.0f} with {pages} pages: {ratios[-1]:.3f}"
+                print(f"  {told}; the server took {100 * share:.1f} % of a core", flush=True)
     spread = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios
-    print(
-        f"{pages} open pages: {statistics.median(ratios):.3f} of the speed alone (quartiles {spread[0]:.3f}, {spread[-1]:.3f})"
-    )
+    quartiles = f"quartiles {spread[0]:.3f}, {spread[-1]:.3f}"
+    print(f"{pages} open pages: {statistics.median(ratios):.3f} of the speed alone ({quartiles})")
+    print(f"the server took {100 * statistics.median(shares):.1f} % of a core")
+
+
+def server_share() -> float:
+    """Of a core, from three seconds after the server began until the run ended."""
+    known = [(spent, at) for spent, at in SERVER_SHARES if spent > 0]
+    SERVER_SHARES.clear()
+    known = [one for one in known if one[1] > known[0][1] + 3] if known else []
+    return (known[-1][0] - known[0][0]) / (known[-1][1] - known[0][1]) if len(known) > 1 else float("nan")
 
 
 def draw(steps: int, layers: int) -> None:
@@ -122,7 +150,7 @@ def draw(steps: int, layers: int) -> None:
         with sync_playwright() as started:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            drawn = "performance.getEntriesByName('draw').length && document.querySelector('.heat canvas')?.width > 300"
+            drawn = "document.querySelector('.heat canvas')?.width > 300 && performance.getEntriesByName('draw').length"
             first = []
             for _ in range(7):
                 page.goto("about:blank")
@@ -140,9 +168,8 @@ def draw(steps: int, layers: int) -> None:
     print(
         f"{steps:,} steps x {layers} layers: read and thinned in {1000 * fetched:.0f} ms, {len(body) / 1e6:.2f} MB sent"
     )
-    print(
-        f"first drawing {statistics.median(first):.0f} ms (most {max(first):.0f}), later ones {statistics.median(again):.0f} ms (most {max(again):.0f})"
-    )
+    print(f"first drawing {statistics.median(first):.0f} ms (most {max(first):.0f})")
+    print(f"later drawings {statistics.median(again):.0f} ms (most {max(again):.0f})")
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def test_an_own_csv_is_learned_and_its_names_are_text(opened, learn, until, tmp_
     assert name in page.inner_text("#data") and "<b>in</b>" in page.inner_text("#plane")
     assert page.query_selector("img, #plane b") is None
     page.click("#share")
-    assert "not your data" in page.inner_text("#said")
+    until(page, "document.querySelector('#said').innerText.includes('not your data')")
     file.write_text("a,b\n1,2,3\n")
     page.set_input_files("input[type=file]", str(file))
     until(page, "document.querySelector('#said').innerText.includes('wrong number of fields')")

@@ -153,7 +153,7 @@ class Followed:
         """Put the lines where they belong; whether a header was among them."""
         header = False
         long = len(lines) > LONG
-        looks = set(looked_at(lines)[-LOOKS:]) if long else set()
+        looks = set(looked_at(lines)[-LOOKS:]) if long and self.result is None else set()
         for place, line in enumerate(lines):
             kind = line.get("kind")
             if kind == "header":

@@ -53,7 +53,7 @@ export class Chart {
       axes: [{...axis, values, label: this.options.xLabel, labelSize: 18, labelFont: "12px system-ui, sans-serif"},
         {...axis, values, size: room}],
       series: [{label: this.options.xLabel || "x", value: (_, v) => figure(v)}, ...this.curves.map((c) => ({
-        label: c.label, stroke: colour(c.colour), width: c.width || 2, dash: c.dash, spanGaps: false, points: {show: c.points ?? false},
+        label: c.label, stroke: colour(c.colour), width: c.width || 2, dash: c.dash, spanGaps: false, points: {show: c.points ?? ((plot) => plot.data[0].length < 4)},
         value: (_, v) => figure(v)}))],
       hooks: {draw: [(plot) => this._marks(plot)]},
       cursor: {drag: {x: true, y: false}},

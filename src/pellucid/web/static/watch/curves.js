@@ -88,7 +88,8 @@ export class Curves {
     const validated = (suffix) => (runs.some((run) => has(run.column("epochs", `validation${suffix}`))) ? "validation" : "sample");
     const names = [...new Set(runs.map((run) => run.metric))];
     this.chart("loss", `Loss, ${validated("") === "sample" ? "training" : "validation"}`, curves(validated("")));
-    this.chart("metric", names.length === 1 ? `${names[0].replaceAll("_", " ")}, validation` : "Metric, validation", curves(`${validated("_metric")}_metric`));
+    const metric = names.length === 1 ? names[0].replaceAll("_", " ") : "metric";
+    this.chart("metric", `${metric[0].toUpperCase()}${metric.slice(1)}, validation`, curves(`${validated("_metric")}_metric`));
     this.chart("training", "Loss, training", curves("sample"));
     this.chart("rate", "Learning rate", runs.map((run, i) => ({label: run.name, ...styleOf(i), x: run.steps("steps").map(run.axis(this.kind.value)), y: run.column("steps", "rate")})));
     this.chart("speed", "Examples a second", runs.map((run, i) => ({label: run.name, ...styleOf(i), x: run.steps("clock").map(run.axis(this.kind.value)), y: run.column("clock", "speed")})));

@@ -70,11 +70,15 @@ export class Head {
     for (const button of [this.pause, this.save, this.stop]) button.disabled = !ready;
     this.save.disabled ||= status === "paused"; // it was saved when it paused
     this.pause.textContent = status === "paused" ? "Continue" : "Pause";
-    if (!whole) return;
+    this.bar.hidden = !run.going || !whole;
+    if (!whole) {
+      this.about.textContent = "reading …";
+      fill(this.facts);
+      return;
+    }
     this.about.textContent = whole.about.join(" · ");
     const {step, total} = whole.progress;
     this.bar.value = total ? Math.min(step / total, 1) : 0;
-    this.bar.hidden = !run.going;
     this.numbers(run);
   }
 
@@ -112,14 +116,14 @@ export class Findings {
   }
 
   draw(run) {
-    const found = run.whole?.findings || [], said = JSON.stringify([run.name, found, run.going]);
+    const found = run.whole?.findings || [], said = JSON.stringify([run.name, found, run.status]);
     if (said === this.told) return;
     const before = this.titles && this.of === run.name ? this.titles : null;
     this.titles = found.filter((f) => f.severity !== "note").map((f) => f.title);
     if (before) for (const title of this.titles) if (!before.includes(title)) this.say(`The doctor found: ${title}`);
     Object.assign(this, {told: said, of: run.name});
     const alarms = found.filter((f) => f.severity !== "note"), notes = found.filter((f) => f.severity === "note");
-    const quiet = run.going ? "Nothing so far." : "Nothing is wrong.";
+    const quiet = run.status === "finished" ? "Nothing is wrong." : "Nothing so far.";
     fill(this.list, alarms.length ? alarms.map(finding) : el("p", {}, quiet),
       notes.length ? el("details", {}, el("summary", {}, `${notes.length} note${notes.length > 1 ? "s" : ""}`), notes.map(finding)) : null);
   }

@@ -85,6 +85,7 @@ function draw() {
   views.head.draw(run);
   document.title = `${run.name}: ${run.status}`;
   if (run.error && !run.whole) views.head.hint.textContent = run.error;
+  for (const name of ["findings", "curves", "inside", "travel"]) views.places[name].hidden = !run.whole;
   if (run.whole) {
     views.findings.draw(run);
     views.curves.draw(shown.map((name) => runs.get(name)));

@@ -150,7 +150,7 @@ const part = (title, ...children) => el("section", {}, el("h3", {}, title), chil
 
 /** Levels as a picture, about `size` pixels along its longer side, never blurred. */
 function picture({w, h, levels}, stops, size, label) {
-  const enlarge = Math.max(1, Math.floor(size / Math.max(w, h)));
+  const enlarge = Math.min(24, Math.max(1, Math.floor(size / Math.max(w, h))));
   const canvas = el("canvas", {width: w, height: h, role: "img", "aria-label": label, style: {width: `${w * enlarge}px`, height: `${h * enlarge}px`}});
   draw(canvas, bytes(levels), w, h, stops);
   return canvas;
