@@ -121,7 +121,8 @@ def test_each_preset_shows_its_problem_and_its_cure_cures_it(name):
             play.step(preset.updates // 10)
     alarms = [f["problem"] for f in ill.findings() if f["severity"] != "note"]
     assert alarms and alarms[0] in preset.problems
-    assert not [f["problem"] for f in well.findings(preflight=False) if f["severity"] != "note"]
+    left = {f["problem"] for f in well.findings(preflight=False) if f["severity"] != "note"}
+    assert left <= ({"label_noise"} if preset.cure.label_noise else set())  # the labels stay as wrong as they were
     (_, validation), (_, healed) = ill.scores, well.scores
     assert healed.metric > validation.metric + 0.15 and healed.metric > 0.9
     if name == "overfitting":  # it learned the noise by heart: better on what it saw, worse on what it did not
