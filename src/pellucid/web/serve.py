@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+import traceback
 import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of ours: told in full in the terminal, where uvicorn is told to keep quiet, for it also logs requests
+    that Ctrl-C cuts off."""
+    traceback.print_exception(error)
     return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=500)
 
 
@@ -117,7 +121,7 @@ def run(
 ):
     """Serve until Ctrl-C, SIGTERM, or `server.should_exit` (ready is handed the server before it starts)."""
     config = uvicorn.Config(
-        guarded(app, address, names), log_level="warning", access_log=False, server_header=False,
+        guarded(app, address, names), log_level="critical", access_log=False, server_header=False,
         timeout_graceful_shutdown=1, lifespan="on", timeout_keep_alive=30,
     )  # fmt: skip
     server = Server(config)
