@@ -41,7 +41,8 @@ def folder_of(run: Path | None) -> tuple[Path, str | None]:
         return path.parent, path.name
     if path.is_dir():
         return path, None
-    near = [found.path.name for found in find_runs(path.parent)]
+    parent = options.home() if run.parent == Path(".") else path.parent
+    near = [found.path.name for found in find_runs(parent)]
     fix = nearest(path.name, near) if near else "list the runs with: pellucid runs"
     raise RunError("there is no run here", where=run, expected="a run, or a folder of runs", fix=fix)
 
