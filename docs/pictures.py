@@ -1,7 +1,7 @@
 """Take the pictures of the README and the docs: the report, the live page, the playground.
 
-    python docs/pictures.py                 # writes docs/images/report.png, live.png, playground.png
-    python docs/pictures.py live            # one of them; needs Chromium and the `test` extra
+python docs/pictures.py                 # writes docs/images/report.png, live.png, playground.png
+python docs/pictures.py live            # one of them; needs Chromium and the `test` extra
 """
 
 import os
