@@ -14,7 +14,8 @@ def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
     if not decay:
         return []
     n = decay[0].numbers
-    harm = state.stuck or state.beaten is not None
+    much_left = state.finished and n["ratio"] < 1e-3 and state.trivial > 0 and state.last > 0.5 * state.trivial
+    harm = state.stuck or state.beaten is not None or much_left
     bends = [k for k in case.kinds if k in ("sigmoid", "tanh", "softplus")]
     return [
         Finding(
