@@ -158,4 +158,4 @@ def show(found: list[dict[str, Any]], how: str | None, notes: bool, as_json: boo
     from pellucid.views.console import out
     from pellucid.views.findings import findings
 
-    out().print(findings(found, how or "full", notes))
+    out().print(findings(found, how or "full", notes), crop=False)

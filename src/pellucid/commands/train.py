@@ -182,7 +182,7 @@ def _show(run: Any, as_json: bool) -> None:
 
         if (treated := repaired(run.result)) is not None:
             out().print(treated)
-        out().print(findings(run.findings, how))
+        out().print(findings(run.findings, how), crop=False)
 
 
 def _folds(recipe: Any, given: dict[str, Any]) -> int:

@@ -8,12 +8,13 @@ from rich.text import Text
 
 from pellucid.doctor.problems import PROBLEMS
 
+WIDTH = 76
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def findings(found: list[dict[str, Any]], how: str = "full", notes: bool = False) -> RenderableType:
     """found: as in findings.json. how: "full"; or "hint", for a class: the evidence and a question, the cause unnamed.
-    notes: those too that are no alarms."""
+    notes: those too that are no alarms. Print it with `crop=False`, lest a remedy's line be cut off."""
     shown = [f for f in found if notes or f["severity"] != "note"]
     if not shown:
         quiet = sum(f["severity"] == "note" for f in found)
@@ -61,8 +62,14 @@ def _full(finding: dict[str, Any], place: int) -> list[RenderableType]:
     for trial in finding["tried"]:
         lines.append(_indented(tried(trial), "cyan"))
     for one, remedy in enumerate(finding["remedies"]):
-        said = remedy["text"] + (f":  {remedy['line']}" if remedy["line"] else "")
-        lines.append(_indented(("try  " if one == 0 else "or   ") + said))
+        said = ("try  " if one == 0 else "or   ") + remedy["text"]
+        if not remedy["line"]:
+            lines.append(_indented(said))
+        elif len(said) + len(remedy["line"]) + 5 <= WIDTH:
+            lines.append(Text(f"  {said}:  {remedy['line']}", no_wrap=True, overflow="ignore"))
+        else:  # in one piece, however narrow the terminal is, so that it can be copied
+            lines.append(_indented(f"{said}:"))
+            lines.append(Text(f"       {remedy['line']}", no_wrap=True, overflow="ignore"))
     unsure = "" if finding["confidence"] >= 0.6 else "not certain; "
     lines.append(_indented(f"{unsure}read {finding['source']}", "dim"))
     return lines

@@ -72,7 +72,7 @@ def show(console: Console, run: dict[str, Any], notes: bool = False) -> None:
         parts += [Text(""), treated]
     if result is not None or run["findings"]:
         parts += [Text(""), findings(run["findings"], notes=notes)]
-    console.print(Group(*parts))
+    console.print(Group(*parts), crop=False)
 
 
 def _headed(one: RenderableType | None) -> list[RenderableType]:
