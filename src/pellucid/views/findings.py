@@ -1,14 +1,14 @@
 """What the doctor found, for the terminal: a calm line where all is well, else each finding with what to do."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
 from pellucid.doctor.problems import PROBLEMS
 
-WIDTH = 76
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -56,20 +56,29 @@ def headline(finding: dict[str, Any]) -> Text:
     return Text.assemble(("doctor: ", COLOURS[finding["severity"]]), (finding["title"] + place, "bold"))
 
 
+@dataclass(frozen=True)
+class _Remedy:
+    """What to try, and the words of the command line for it: in one piece, however narrow the terminal is, so that they
+    can be copied."""
+
+    text: str
+    line: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.line or len(self.text) + len(self.line) + 5 <= options.max_width:
+            yield _indented(self.text + (f":  {self.line}" if self.line else ""))
+        else:
+            yield _indented(f"{self.text}:")
+            yield Text(f"       {self.line}", no_wrap=True, overflow="ignore")
+
+
 def _full(finding: dict[str, Any], place: int) -> list[RenderableType]:
     lines: list[RenderableType] = [headline(finding), _indented(finding["summary"])]
     lines.append(_indented(finding["why"], "dim"))
     for trial in finding["tried"]:
         lines.append(_indented(tried(trial), "cyan"))
     for one, remedy in enumerate(finding["remedies"]):
-        said = ("try  " if one == 0 else "or   ") + remedy["text"]
-        if not remedy["line"]:
-            lines.append(_indented(said))
-        elif len(said) + len(remedy["line"]) + 5 <= WIDTH:
-            lines.append(Text(f"  {said}:  {remedy['line']}", no_wrap=True, overflow="ignore"))
-        else:  # in one piece, however narrow the terminal is, so that it can be copied
-            lines.append(_indented(f"{said}:"))
-            lines.append(Text(f"       {remedy['line']}", no_wrap=True, overflow="ignore"))
+        lines.append(_Remedy(("try  " if one == 0 else "or   ") + remedy["text"], remedy["line"]))
     unsure = "" if finding["confidence"] >= 0.6 else "not certain; "
     lines.append(_indented(f"{unsure}read {finding['source']}", "dim"))
     return lines
