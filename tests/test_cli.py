@@ -181,6 +181,19 @@ def test_cross_validation(here, capsys):
     assert len(list(Path(found["run"]).glob("fold*/report.html"))) == 2
 
 
+def test_several_seeds(here, capsys):
+    words = ("train", "iris", "--epochs", 1, "--network", "mlp:4", "--no-baselines")
+    code, out, err = call(capsys, *words, "--seeds", 2, "--seed", 7, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [one["seed"] for one in found["seeds"]] == [7, 8]
+    a, b = (one["test"]["loss"] for one in found["seeds"])
+    assert a != b and found["std"]["loss"] == pytest.approx(abs(a - b) / 2**0.5)
+    alone = json.loads(call(capsys, *words, "--seed", 8, "--json")[1])
+    assert alone["test"]["loss"] == b
+    assert call(capsys, *words, "--seeds", 1)[0] == 2
+
+
 def test_divergence_is_exit_code_3_and_leaves_a_result(here, capsys):
     args = [
         "train",

@@ -13,7 +13,6 @@ import pytest
 from pellucid.data import Dataset, load
 from pellucid.errors import DataError, Diverged, NetworkError, RunError, SettingError
 from pellucid.fit import fit, run_recipe, runs
-from pellucid.folds import fit_folds
 from pellucid.network.activations import ReLU
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Dropout, Input, Output
@@ -21,6 +20,7 @@ from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.recipe import make, read
 from pellucid.session import Callback
+from pellucid.several import fit_folds
 from pellucid.signals.record import read_record
 from pellucid.train import step
 from pellucid.train.optimizers import Adam

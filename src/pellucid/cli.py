@@ -107,6 +107,7 @@ def train(
     patience: words.Patience = None,
     augment: words.Augment = None,
     seed: words.Seed = None,
+    seeds: words.Seeds = None,
     plain: words.Plain = False,
     doctor: words.Doctor = None,
     silence: words.Silence = None,

@@ -9,8 +9,8 @@ from pellucid.commands import options
 from pellucid.errors import Interrupted, SettingError
 
 RUNNING = (
-    "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "set_", "repair", "tensorboard",
-    "watch",
+    "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "seeds", "set_", "repair",
+    "tensorboard", "watch",
 )  # fmt: skip
 ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard", "watch"}
 
@@ -38,8 +38,8 @@ def train(given: dict[str, Any]) -> int:
         from pellucid.commands.dry_run import dry_run
 
         return dry_run(recipe, folder, as_json=bool(given.get("json")))
-    if "folds" in given:
-        return _folds(recipe, given)
+    if "folds" in given or "seeds" in given:
+        return _several(recipe, given)
     return _train(recipe, folder, given)
 
 
@@ -158,7 +158,7 @@ def _watched_folder(given: dict[str, Any]) -> tuple[Path, str | None]:
     """(the folder that holds the run, the run's name where it is known)."""
     if "resume" in given:
         place = options.find_run(given["resume"]).path.resolve()
-    elif "out" in given and "folds" not in given:
+    elif "out" in given and not {"folds", "seeds"} & set(given):
         place = Path(given["out"]).resolve()
     else:
         return Path(given.get("out", options.home())).resolve(), None
@@ -185,13 +185,14 @@ def _show(run: Any, as_json: bool) -> None:
         out().print(findings(run.findings, how), crop=False)
 
 
-def _folds(recipe: Any, given: dict[str, Any]) -> int:
+def _several(recipe: Any, given: dict[str, Any]) -> int:
     from pellucid import files
-    from pellucid.folds import fit_folds
+    from pellucid.several import fit_folds, fit_seeds
     from pellucid.views.report import write_report
 
     place = given.get("out", options.home())
-    done = _with_progress(given, lambda callbacks: fit_folds(recipe, given["folds"], out=place, callbacks=callbacks))
+    fit_all, count = (fit_folds, given["folds"]) if "folds" in given else (fit_seeds, given["seeds"])
+    done = _with_progress(given, lambda callbacks: fit_all(recipe, count, out=place, callbacks=callbacks))
     for run in done.runs:
         if run.path is not None:
             write_report(run.path)
@@ -199,8 +200,8 @@ def _folds(recipe: Any, given: dict[str, Any]) -> int:
         print(json.dumps(files.finite({**done.result, "run": str(done.path)}), ensure_ascii=False, allow_nan=False))
         return 0
     from pellucid.views.console import out
-    from pellucid.views.listing import folds_table
+    from pellucid.views.listing import several_table
 
-    out().print(folds_table(done.result))
+    out().print(several_table(done.result))
     print(f"runs     {done.path}")
     return 0

@@ -100,6 +100,10 @@ ClassWeights = Annotated[
 Folds = Annotated[
     int | None, _data("--folds", metavar="K", help="Cross-validation: train K times, each with another test part.")
 ]
+Seeds = Annotated[
+    int | None,
+    _learn("--seeds", metavar="N", help="Train N times, with N seeds: how much of a score is chance."),
+]
 Initial = Annotated[
     str | None, _net("--initial", metavar="NAME", help="Initial hidden weights; default: what suits the activation.")
 ]

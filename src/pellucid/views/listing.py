@@ -1,4 +1,4 @@
-"""Lists for the terminal: runs, built-in sets, folds, and what `verify` found."""
+"""Lists for the terminal: runs, built-in sets, folds and seeds, and what `verify` found."""
 
 from typing import Any
 
@@ -36,15 +36,16 @@ def datasets_table(found: list[dict[str, Any]]) -> RenderableType:
     return made
 
 
-def folds_table(result: dict[str, Any]) -> RenderableType:
-    """Each fold's test scores, then mean and standard deviation."""
-    names = list(result["mean"])
-    made = table("fold", *[f"test {name}" for name in names], "best epoch")
-    for place, fold in enumerate(result["folds"], 1):
-        made.add_row(str(place), *[figure(fold["test"].get(name)) for name in names], str(fold["best_epoch"]))
+def several_table(result: dict[str, Any]) -> RenderableType:
+    """The scores of each fold or seed, then mean and standard deviation."""
+    what, part, names = "folds" if "folds" in result else "seeds", result["part"], list(result["mean"])
+    made = table(what[:-1], *[f"{part} {name}" for name in names], "best epoch")
+    for place, one in enumerate(result[what], 1):
+        label = place if what == "folds" else one["seed"]
+        made.add_row(str(label), *[figure(one[part].get(name)) for name in names], str(one["best_epoch"]))
     metric = result["metric"]
     mean, std = figure(result["mean"][metric]), figure(result["std"][metric])
-    said = f"test {metric}: {mean} ± {std} over {len(result['folds'])} folds"
+    said = f"{part} {metric}: {mean} ± {std} over {len(result[what])} {what}"
     return Group(made, Text(""), Text(said, style="bold"), Text(f"{seconds(result['seconds'])} in all"))
 
 
