@@ -214,5 +214,11 @@ def test_the_list_tells_what_changed(place):
     write(place.record, epoch(2, 0.4))
     [line], _ = runs.poll()
     assert line["spark"] == [0.9, 0.4]
+    with Lock(place.lock):
+        [line], _ = runs.poll()
+        assert line["status"] == "running"
+        write(place.clock, {"kind": "paused", "time": 1.0, "step": 20})
+        [line], _ = runs.poll()
+        assert line["status"] == "paused"
     place.recipe.unlink()
     assert runs.poll() == ([], ["one"]) and runs.lines() == []

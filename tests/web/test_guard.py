@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from pellucid.errors import ResourceError
+from pellucid.errors import ResourceError, SettingError
 from pellucid.web.guard import MOST_BODY
 from pellucid.web.serve import Address, application, bind, guarded
 
@@ -108,3 +108,9 @@ def test_a_port_is_taken_or_the_next_one():
         first.sock.close()
     with pytest.raises(ResourceError, match="cannot be served there"):
         bind("192.0.2.1", 0)  # an address of documentation: none of this machine's
+
+
+@pytest.mark.parametrize(("host", "port"), [("", None), ("127.0.0.1", -1), ("127.0.0.1", 65536)])
+def test_no_host_is_not_every_host_and_ports_end(host, port):
+    with pytest.raises(SettingError):
+        bind(host, port)

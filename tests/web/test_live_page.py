@@ -14,7 +14,7 @@ from made_runs import record, untrained
 
 import pellucid as pc
 from pellucid.doctor.problems import PROBLEMS
-from pellucid.rundir import RunDir
+from pellucid.rundir import Lock, RunDir
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 SECONDS = 120  # a machine may be busy
@@ -140,7 +140,7 @@ def served(tmp_path_factory):
         record(place, layers, steps)
     process = started("watch", "runs", "--port", "0", "--no-browser", cwd=root.parent, stdout=subprocess.PIPE)
     try:
-        yield process.stdout.readline().strip(), process
+        yield process.stdout.readline().strip(), root
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=SECONDS) in (0, 130)
     finally:
@@ -159,6 +159,28 @@ def test_hostile_names_are_shown_as_text(browser, served):
     assert text.count(HOSTILE) >= 8 and "9-<b>bold" in text and "<b>one</b>" in text
     assert page.title() == "9-<b>bold: finished"
     assert page.locator("img[onerror], main script, nav b, main b:not(.layer b)").count() == 0
+    opened.close()
+
+
+def test_the_page_turns_to_a_run_that_begins_and_not_away_from_one_that_goes_on(browser, served):
+    url, root = served
+    opened = Opened(browser, url)
+    page = opened.page
+    state = "document.querySelector('.badge')?.textContent + ' ' + document.querySelector('main h1')?.textContent"
+    until(page, f"() => {state} === 'finished 9-<b>bold'")
+    has = "li.innerText.includes(name) && li.innerText.includes(state)"
+    listed = f"([name, state]) => [...document.querySelectorAll('#runs li')].some((li) => {has})"
+    with Lock(RunDir(root / "2-plain").lock):
+        until(page, f"() => {state} === 'running 2-plain'")
+        page.get_by_role("button", name="Stop…").click()
+        with Lock(RunDir(root / "1-deep").lock):
+            until(page, listed, "1-deep", "running")
+            assert page.evaluate(state) == "running 2-plain", "Stop is still about the run that was looked at"
+            command = page.get_by_role("dialog").locator("code").inner_text()
+            assert command == f"pellucid train --resume {root / '2-plain'}"
+            page.get_by_role("button", name="Let it go on").click()
+    until(page, f"() => {state} === 'interrupted 2-plain'")
+    page.get_by_text("It goes on from its last checkpoint").wait_for()
     opened.close()
 
 

@@ -105,7 +105,7 @@ def costs(pages: "Pages") -> str:
         ("memory at most", size(result["peak_memory_bytes"])),
         ("rows", ", ".join(f"{n:,} {part}" for part, n in (result.get("rows") or {}).items())),
     ]
-    return html_table(["", ""], rows)
+    return html_table(["", ""], rows).replace("<table>", "<table class=short>")
 
 
 def again(pages: "Pages") -> str:

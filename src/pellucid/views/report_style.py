@@ -63,6 +63,7 @@ text-decoration:none}.contents a:hover{text-decoration:underline}
 11px/18px system-ui,sans-serif;text-align:center;padding:0 4px}.badge.note{background:var(--c8)}.badge.error{
 background:var(--error)}ul.meaning{margin:4px 0;padding-left:20px}ul.meaning b{font-weight:600}
 ul.flagged{list-style:none;padding:0}ul.flagged li{margin:4px 0}
+@media (max-width:480px){main{padding:24px 16px 48px}th,td{padding-right:9px}table.short td{white-space:normal}}
 :target{scroll-margin-top:12px}div:target{outline:2px solid var(--accent)}
 summary{cursor:pointer;margin:12px 0}details[open]>summary{margin-bottom:16px}ul.notes{padding-left:20px;margin:6px 0}
 @media print{:root:root{--bg:#fff;--fg:#000;--quiet:#444;--line:#ccc;--soft:#f3f3f3;--warn:#f3f3f3;--c1:#0072b2;

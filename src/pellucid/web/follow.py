@@ -8,6 +8,7 @@ Numbers go into tables (`table.py`); the doctor reads the same lines as beside t
 of any length costs the same to examine and to show: of more than `MOST_LINES` of a kind every second is left out.
 """
 
+import shlex
 import time
 from contextlib import suppress
 from typing import Any
@@ -103,6 +104,7 @@ class Followed:
                 "layers": record.layers, "kinds": record.kinds, "weights": record.weights, "shapes": record.shapes,
                 "tables": {name: table.shown(most=MOST) for name, table in self.tables.items()},
                 "findings": self.findings, "result": scores_of(self.result), **self._now(),
+                "resume": f"pellucid train --resume {shlex.quote(str(self.place.path))}",
             }  # fmt: skip
             self._snapshot = self.seq, files.finite(whole)
         return self._snapshot[1]

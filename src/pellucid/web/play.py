@@ -72,7 +72,7 @@ def _answering(work: Callable[[dict[str, Any]], Awaitable[Any]]) -> Any:
             if not isinstance(given, dict):
                 raise SettingError("an object was expected")
             return _json(await work(given))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return _json({"error": f"this is no JSON: {error}"}, 400)
         except ClientDisconnect:
             return Response(status_code=400)

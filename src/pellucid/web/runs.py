@@ -40,6 +40,7 @@ class Listed:
     def __init__(self, place: RunDir):
         self.place = place
         self.tail = Tail(place.record, only=b'{"kind":"epoch"')
+        self.clock, self.paused = Tail(place.clock), False
         self.signs: tuple[Any, ...] = ()
         self.losses: list[float] = []
         self.last: dict[str, Any] = {}
@@ -57,10 +58,15 @@ class Listed:
             scores = line.get("validation") or line.get("sample")
             self.losses.append(as_number(scores.get("loss")) if isinstance(scores, dict) else math.nan)
         status = facts.status(self.result, self.place.running)
-        if status == "running" and not self.last:
-            status = "starting"
+        if status == "running":
+            status = "paused" if self._paused() else "running" if self.tail.offset else "starting"
         found = {"name": self.place.path.name, "status": status, "epochs": self.last.get("epoch"), **self._score()}
         return files.finite({**found, "spark": spark(self.losses)})
+
+    def _paused(self) -> bool:
+        for line in self.clock.read()[1]:
+            self.paused = line.get("kind") == "paused"
+        return self.paused
 
     def _score(self) -> dict[str, Any]:
         if self.result is not None:

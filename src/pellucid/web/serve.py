@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pellucid.errors import PellucidError, ResourceError
+from pellucid.errors import PellucidError, ResourceError, SettingError
 from pellucid.web.channel import close_all
 from pellucid.web.guard import LOOPBACK, Guard, allowed_names, new_token
 
@@ -47,8 +47,13 @@ class Address:
 def bind(host: str = "127.0.0.1", port: int | None = None, token: str | None = None) -> Address:
     """Take a port: the one that is asked for, or 8765 or one of the next; 0: any.
 
-    Raises `ResourceError` where it is taken, or the host is none of this machine's.
+    Raises `ResourceError` where it is taken, or the host is none of this machine's; `SettingError` where host or port
+    can be none.
     """
+    if not host:  # the socket would take it for every address of this machine
+        raise SettingError("no host is given", expected="a name or address of this machine", got="''", fix="127.0.0.1")
+    if port is not None and not 0 <= port < 1 << 16:
+        raise SettingError("there is no such port", expected="0 (any free one) to 65535", got=port)
     wanted = range(PORT, PORT + TRIES) if port is None else [port]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for number in wanted:

@@ -122,7 +122,7 @@ class Watch:
     async def ask(self, request: Request) -> Response:
         try:
             asked = json.loads(await request.body())["ask"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             asked = None
         if asked not in REQUESTS:
             raise HTTPException(400, f"a run can be asked for: {', '.join(REQUESTS)}")

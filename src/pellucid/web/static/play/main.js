@@ -17,7 +17,7 @@ const $ = (id) => document.getElementById(id);
 const state = {
   about: null, seat: null, choices: null, scene: null, frame: null, table: null, preset: null, cured: false, playing: false,
   pace: 5, picked: null, example: {part: "train", row: 0}, walk: null, phase: -1, moved: null, fault: "", busy: Promise.resolve(),
-  doctor: 0, begun: 0,
+  doctor: 0, begun: 0, linked: "",
 };
 window.playground = state; // for who looks from the console, and for tests
 
@@ -80,6 +80,7 @@ const exists = (picked) => picked && state.scene.stages[picked.layer] && picked.
 /** Everything that stays until the next network. */
 function build() {
   const {about, choices, scene} = state;
+  state.linked = "";
   settings($("settings"), about, choices, scene, choose);
   data($("data"), about, choices, state.table, choose, upload);
   plane.begin(scene);
@@ -131,11 +132,13 @@ async function choose(changes) {
 
 async function upload(file) {
   pause();
+  const linked = state.linked; // a link to choices for a table was opened, and waits for it
   if (file.size > state.about.most.bytes) return say(`The table is too large for the playground: at most ${state.about.most.bytes >> 20} MB.\nTrain on it with: pellucid train`);
   try {
     const query = new URLSearchParams({name: file.name, ...(state.seat ? {seat: state.seat} : {})});
     const table = await queue(() => send(`table?${query}`, file));
     Object.assign(state, {table, seat: table.seat, preset: null});
+    if (linked && (await begin({fragment: linked}))) return;
     await begin({choices: {...state.choices, data: "own", target: table.target, columns: [], drawn: [], features: state.about.defaults.features}});
   } catch (error) {
     failed(error);
@@ -405,5 +408,6 @@ state.cured = !!kept.cured;
 if (!(await begin({fragment: location.hash.slice(1)}, "replace"))) {
   const said = $("said").textContent;
   if (await begin({choices: {}}, "")) say(said);
+  if (new URLSearchParams(location.hash.slice(1)).get("data") === "own") state.linked = location.hash.slice(1);
 }
 document.body.dataset.ready = "yes";

@@ -3,7 +3,7 @@ import {bytes, draw, FIRE, ramp, TWO_SIDED} from "../heat.js";
 import {colour, el, figure, fill, onTheme} from "../ui.js";
 import {named, num} from "./words.js";
 
-const TOP = 66, BOTTOM = 48, LEFT = 82, RIGHT = 84, COLUMN = 82;
+const TOP = 66, BOTTOM = 48, LEFT = 104, RIGHT = 84, COLUMN = 82;
 
 export class Diagram {
   /** on: {pick(layer, unit), width(layer, change), bend(layer, name), layers(change)}. */

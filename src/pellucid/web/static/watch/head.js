@@ -14,14 +14,22 @@ export class Head {
     this.bar = el("progress", {max: "1", "aria-label": "updates made"});
     this.facts = el("dl", {class: "facts"});
     this.hint = el("p", {class: "quiet", role: "status"});
+    this.how = el("code");
+    this.again = el("p", {class: "quiet"}, "It goes on from its last checkpoint with ", this.how);
     this.pause = el("button", {type: "button", onclick: () => this.ask(this.run.status === "paused" ? "continue" : "pause")}, "Pause");
     this.save = el("button", {type: "button", title: "Write a checkpoint now", onclick: () => this.ask("save")}, "Save");
-    this.stop = el("button", {type: "button", onclick: () => this.dialog.showModal()}, "Stop…");
+    this.stop = el("button", {type: "button", onclick: () => this.open()}, "Stop…");
     this.dialog = this.confirm();
     place.append(
       el("div", {class: "title"}, el("div", {class: "row"}, this.name, this.badge),
         el("div", {class: "row"}, this.pause, this.save, this.stop)),
-      this.about, this.bar, this.facts, this.hint, this.dialog);
+      this.about, this.bar, this.facts, this.again, this.hint, this.dialog);
+  }
+
+  open() {
+    this.doubted = this.run; // the run that the question is about, whatever the page shows when it is answered
+    this.resume.textContent = this.run.whole?.resume;
+    this.dialog.showModal();
   }
 
   confirm() {
@@ -31,16 +39,15 @@ export class Head {
       el("h2", {id: "stop-title"}, "Stop this run?"),
       el("p", {}, "It saves its state first, and goes on from there with ", this.resume, "."),
       el("div", {class: "row"},
-        el("button", {type: "button", class: "main", onclick: () => { close(); this.ask("stop"); }}, "Stop"),
+        el("button", {type: "button", class: "main", onclick: () => { close(); this.ask("stop", this.doubted); }}, "Stop"),
         el("button", {type: "button", onclick: close}, "Let it go on")));
   }
 
-  async ask(what) {
-    const run = this.run;
+  async ask(what, run = this.run) {
     this.asked = {what, name: run.name, status: run.status, until: Date.now() + WAITS};
     this.hint.textContent = {pause: "It pauses at the end of its chunk.", continue: "It goes on.",
       save: "It saves its state.", stop: "It stops at the end of its chunk."}[what];
-    this.draw(run);
+    if (this.run === run) this.draw(run);
     try {
       await post(`run/${encodeURIComponent(run.name)}/ask`, {ask: what});
       if (what === "save") setTimeout(() => this.over(run), 1500);
@@ -56,6 +63,7 @@ export class Head {
   }
 
   draw(run) {
+    if (this.run && this.run.name !== run.name) this.hint.textContent = ""; // it was about the other run
     this.run = run;
     const whole = run.whole, status = run.status;
     if (this.asked && (this.asked.name !== run.name || this.asked.status !== status || Date.now() > this.asked.until)) {
@@ -65,12 +73,13 @@ export class Head {
     this.name.textContent = run.name;
     this.badge.textContent = status;
     this.badge.className = `badge ${status}`;
-    this.resume.textContent = `pellucid train --resume ${run.name}`;
     const ready = (status === "running" || status === "paused") && !this.asked;
     for (const button of [this.pause, this.save, this.stop]) button.disabled = !ready;
     this.save.disabled ||= status === "paused"; // it was saved when it paused
     this.pause.textContent = status === "paused" ? "Continue" : "Pause";
     this.bar.hidden = !run.going || !whole;
+    this.again.hidden = status !== "interrupted";
+    this.how.textContent = whole?.resume ?? "";
     if (!whole) {
       this.about.textContent = "reading …";
       fill(this.facts);
@@ -86,10 +95,10 @@ export class Head {
     const {progress, setup, result, best} = run.whole;
     const last = (table, column) => run.column(table, column).at(-1);
     const epochs = setup.steps_per_epoch ? Math.ceil(setup.updates / setup.steps_per_epoch) : null;
-    const epoch = last("epochs", "epoch");
+    const epoch = last("epochs", "epoch"), of = epochs ? ` of ${figure(epochs)}` : "";
     const scores = result ? ["test", "validation", "train"].find((part) => result[part]) : null;
     const shown = [
-      ["epoch", epoch === undefined ? (run.going ? "1" : "") : `${figure(run.going ? Math.min(epoch + 1, epochs || epoch) : epoch)}${epochs ? ` of ${figure(epochs)}` : ""}`],
+      ["epoch", epoch === undefined ? (run.going ? `1${of}` : "") : `${figure(run.going ? Math.min(epoch + 1, epochs || epoch) : epoch)}${of}`],
       ["update", `${figure(progress.step)}${progress.total ? ` of ${figure(progress.total)}` : ""}`],
       ["loss", figure(last("chunks", "loss") ?? last("epochs", "train"))],
       ["validation loss", figure(last("epochs", "validation"))],

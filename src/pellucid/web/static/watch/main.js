@@ -109,14 +109,20 @@ function connection(state) {
     : "The connection is lost; trying again. If the server has ended, pellucid watch opens the page anew.";
 }
 
-/** Which run to show first: the one that was asked for, else the newest that goes, else the newest. As long as nobody
- *  chooses, a run that begins takes its place. */
+/** Which run to show first: the one that was asked for, else the newest that goes, else the newest. */
 function first({chosen, runs: lines}) {
   if (named().length) return named();
   if (chosen) return [chosen];
   const going = lines.find((line) => GOING.includes(line.status));
   const one = going || lines[0];
   return one ? [one.name] : [];
+}
+
+/** The run to turn to by itself: one that begins while nobody has chosen, and nothing that goes on is shown. */
+function next({changed}, known) {
+  if (named().length || runs.get(focus)?.going) return null;
+  const begun = changed.find((line) => GOING.includes(line.status) && !GOING.includes(known.get(line.name)?.status));
+  return begun?.name ?? (shown.length ? null : list.names[0]);
 }
 
 async function begin() {
@@ -131,9 +137,10 @@ async function begin() {
     more: (sent) => runs.get(sent.run)?.more(sent),
     again: () => runs.forEach((run) => run.fetch()),
     runs: (sent) => {
+      const known = new Map(list.lines);
       list.update(sent);
-      const begun = sent.changed.find((line) => GOING.includes(line.status) && !shown.includes(line.name));
-      if (!named().length && (begun || (!shown.length && list.lines.size))) choose([begun?.name || list.names[0]], false);
+      const name = next(sent, known);
+      if (name) choose([name], false);
     },
   }, connection, {run: shown});
 }
