@@ -77,7 +77,7 @@ def test_a_real_run_is_watched_paused_looked_back_at_stopped_and_resumed(browser
 
         title = PROBLEMS["learning_rate_too_high"].title  # the doctor speaks while it goes on
         page.get_by_role("heading", name=title).first.wait_for()
-        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Pause", exact=True).click()
         until(page, "() => document.querySelector('.badge').textContent === 'paused'")
         place = RunDir(next((tmp_path / "runs").iterdir()))
         assert json.loads(place.clock.read_text().splitlines()[-1])["kind"] == "paused"
@@ -105,7 +105,7 @@ def test_a_real_run_is_watched_paused_looked_back_at_stopped_and_resumed(browser
         page.get_by_role("dialog").get_by_role("button", name="Stop", exact=True).click()
         until(page, "() => document.querySelector('.badge').textContent === 'interrupted'")
         assert process.wait(timeout=SECONDS) == 130
-        assert page.get_by_role("button", name="Pause").is_disabled()
+        assert page.get_by_role("button", name="Pause", exact=True).is_disabled()
         opened.close()
         assert (place.checkpoint / "state.safetensors").is_file() and not place.result.exists()
     finally:
@@ -189,7 +189,7 @@ def test_several_runs_side_by_side_and_no_fault_that_axe_finds(browser, served, 
     opened = Opened(browser, served[0] + "#run=1-deep", color_scheme=scheme)
     page = opened.page
     until(page, "() => document.querySelector('.badge')?.textContent === 'interrupted'")
-    assert page.get_by_role("button", name="Pause").is_disabled()
+    assert page.get_by_role("button", name="Pause", exact=True).is_disabled()
     assert page.locator(".heat canvas").first.get_attribute("aria-label").startswith("Activations of 30 layers")
     page.locator(".heat canvas").first.press("ArrowDown")
     assert page.locator(".heat-said").first.inner_text().startswith("hidden1, update 199")

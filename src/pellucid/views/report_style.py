@@ -68,10 +68,11 @@ ul.flagged{list-style:none;padding:0}ul.flagged li{margin:4px 0}
 summary{cursor:pointer;margin:12px 0}details[open]>summary{margin-bottom:16px}ul.notes{padding-left:20px;margin:6px 0}
 @media print{:root:root{--bg:#fff;--fg:#000;--quiet:#444;--line:#ccc;--soft:#f3f3f3;--warn:#f3f3f3;--c1:#0072b2;
 --c2:#d55e00;
---c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}main{max-width:none;padding:0}
+--c3:#008f68;--c4:#a6478f;--c5:#b87f00;--c6:#3c8fc4;--c7:#7a6a00;--c8:#6b7280}main{max-width:none;padding:0 14px}
 h2{break-after:avoid}.contents{display:none}.charts{grid-template-columns:1fr 1fr}body{font-size:12px;
 print-color-adjust:exact;
 -webkit-print-color-adjust:exact}
-pre{white-space:pre-wrap}}
+pre{white-space:pre-wrap}.wide{overflow:visible}
+.wide table{font-size:10px}th{font-size:inherit;overflow-wrap:anywhere}th,td{white-space:normal;padding-right:6px}}
 """
 )

@@ -44,6 +44,7 @@ async function begin(given, how = "push") {
   pause();
   const mine = ++state.begun;
   document.body.classList.add("busy");
+  old(["doctor", "walk"], true);
   try {
     const answer = await queue(() => (mine === state.begun ? post("begin", {seat: state.seat, ...given}) : null));
     if (!answer || mine !== state.begun) return true;
@@ -58,10 +59,16 @@ async function begin(given, how = "push") {
   } catch (error) {
     if (error.body?.gone) return seatLost(given, how);
     say(error.message);
+    old(["doctor", "walk"], false);
     return false;
   } finally {
     if (mine === state.begun) document.body.classList.remove("busy");
   }
+}
+
+/** What is said there is about the network before: it is dimmed until something is said of this one. */
+function old(names, is) {
+  for (const name of names) $(name).setAttribute("aria-busy", String(is));
 }
 
 function seatLost(given, how) {
@@ -226,6 +233,7 @@ async function doctor() {
   try {
     const {findings: found} = await queue(() => post("doctor", {seat: state.seat}));
     if (mine === state.begun) findings($("doctor"), found, state.frame.step, (choices) => begin({choices}).then((fine) => fine && play()));
+    if (mine === state.begun) old(["doctor"], false);
   } catch (error) {
     failed(error);
   }
@@ -288,6 +296,7 @@ async function look() {
 
 /** The numbers, and beside the neurons those of the phase. */
 function walked() {
+  old(["walk"], false);
   walkPanel($("walk"), {...state, stopped: state.frame.stopped}, {next, example: another, all: () => { Object.assign(state, {phase: -1, moved: null}); look(); }});
   const w = state.walk;
   if (!w || state.phase < 0 || state.phase === 3) diagram.label(null);

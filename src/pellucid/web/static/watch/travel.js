@@ -24,7 +24,8 @@ export class Travel {
       el("p", {class: "quiet"}, "The network as it was after an epoch, on examples that the run kept."),
       el("div", {class: "slide"}, el("label", {for: "epoch"}, "epoch"), this.slider, this.shown, this.play),
       this.state, this.parts, this.layers);
-    place.append(this.details);
+    this.none = el("p", {class: "quiet"}, "There is nothing to look back at: this run has kept no weights of its epochs.");
+    place.append(this.details, this.none);
     onTheme(() => this.moment && this.show(this.moment));
   }
 
@@ -33,7 +34,8 @@ export class Travel {
     const other = run.name !== this.run?.name;
     this.run = run;
     const kept = run.whole?.kept || [];
-    this.place.hidden = !kept.length;
+    this.details.hidden = !kept.length;
+    this.none.hidden = kept.length > 0;
     if (!other && kept.join() === this.kept.join()) return;
     const epoch = other ? undefined : this.kept[this.slider.value], latest = other || Number(this.slider.value) === this.kept.length - 1;
     this.kept = kept;
