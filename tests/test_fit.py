@@ -423,3 +423,9 @@ def test_recipe_round_trip_trains_the_same(iris, tmp_path):
     again = run_recipe(recipe, out=tmp_path / "again", exact=True, folder=iris.path)
     assert (again.path / "weights.safetensors").read_bytes() == (iris.path / "weights.safetensors").read_bytes()
     assert math.isfinite(again.result["test"]["loss"])
+
+
+def test_data_in_the_network_s_place_are_told_of():
+    data = Dataset(np.zeros((4, 2), np.float32), np.zeros(4, np.float32))
+    with pytest.raises(SettingError, match="the network comes first"):
+        fit(data)

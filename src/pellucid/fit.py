@@ -11,7 +11,8 @@ from typing import Any
 
 from pellucid import files, resolve
 from pellucid import recipe as recipes
-from pellucid.errors import Diverged, PellucidWarning, RunError
+from pellucid.data import Dataset
+from pellucid.errors import Diverged, PellucidWarning, RunError, SettingError
 from pellucid.machine import set_up
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, Lock, RunDir, find_runs, new_run, read_json
@@ -49,6 +50,10 @@ def fit(
     >>> sorted(run.result["validation"])
     ['accuracy', 'loss']
     """
+    if isinstance(network, Dataset):
+        raise SettingError(
+            "the network comes first, then the data", got="a Dataset as the network", fix="fit(data=...)"
+        )
     if network is not None:
         settings["network"] = network
     words, live = resolve.split_live({k: v for k, v in settings.items() if v is not None})

@@ -123,6 +123,12 @@ def test_an_own_csv_is_learned_and_its_names_are_text(opened, learn, until, tmp_
     assert page.query_selector("img, #plane b") is None
     page.click("#share")
     until(page, "document.querySelector('#said').innerText.includes('not your data')")
+    other = opened(page.url.split("#")[1])  # whoever opens the link brings the same table, and has the same choices
+    assert "there is no table yet" in other.inner_text("#said")
+    other.set_input_files("input[type=file]", str(file))
+    until(other, "playground.choices.data == 'own'")
+    assert other.evaluate("playground.choices.widths") == [8] and other.url == page.url
+    assert len(opened.faults) == 1 and "400" in opened.faults.pop()
     file.write_text("a,b\n1,2,3\n")
     page.set_input_files("input[type=file]", str(file))
     until(page, "document.querySelector('#said').innerText.includes('wrong number of fields')")
