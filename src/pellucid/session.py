@@ -366,6 +366,7 @@ class Session:
         loop, place = self.loop, self.place
         if place is not None:
             self._save()
+            self._tell_clock({"kind": "scoring"})
         network = loop.result()
         trained = self.seconds + time.perf_counter() - self.began
         reached = bool(loop.best.arrays)

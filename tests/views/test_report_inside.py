@@ -133,6 +133,8 @@ def test_an_inspection_that_cannot_be_read_leaves_its_section_out(iris, tmp_path
     file.write_text(json.dumps(found))
     html = write_report(place).read_text(encoding="utf-8")
     assert ">Calibration</h2>" not in html and ">Class by class</h2>" in html and "example.org" not in html
+    file.write_text('{"classes": ')  # cut off
+    assert ">Class by class</h2>" not in write_report(place).read_text(encoding="utf-8")
     file.unlink()
     assert ">Class by class</h2>" not in write_report(place).read_text(encoding="utf-8")
 

@@ -136,6 +136,9 @@ def test_a_run_that_begins_grows_is_resumed_and_goes_away(place):
         assert more["tables"]["steps"]["loss"] == [2.0] and more["tables"]["epochs"]["step"] == [20]
         assert more["progress"] == {"step": 20, "total": 100, "elapsed": 4.0, "left": 16.0, "speed": 40.0, "at": 9.0}
         assert more["best"] == 2
+        write(place.clock, {"kind": "scoring", "step": 20, "time": 9.5})
+        more = run.poll()
+        assert more["status"] == "scoring" and more["progress"]["left"] is None
 
         kept = place.record.read_text().splitlines(keepends=True)[:3]  # killed, and resumed from an older checkpoint
         place.record.write_text("".join(kept))

@@ -2,13 +2,14 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from pellucid import files
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, RunError
 from pellucid.rundir import RunDir, read_json, slug
 from pellucid.signals.record import Record, read_lines, read_record
 from pellucid.views import (
@@ -68,7 +69,9 @@ def read(place: RunDir) -> Pages:
     result = read_json(place.result) if place.result.is_file() else None
     record = read_record(place.record) if place.record.is_file() else Record()
     found: Any = read_json(place.findings) if place.findings.is_file() else []
-    seen = read_json(place.inspection) if place.inspection.is_file() else {}
+    seen: dict[str, Any] = {}
+    with suppress(RunError):  # damaged, or not there: the page has its other parts
+        seen = read_json(place.inspection) if place.inspection.is_file() else {}
     layers, composites = _layers(place)
     return Pages(place, result, tomllib.loads(text), text, record, layers, found, _began(place), composites, seen)
 

@@ -148,7 +148,7 @@ class Followed:
             return "missing" if self.status not in ("waiting", "") else "waiting"
         running = self.place.running
         if self.result is None and running:
-            return "paused" if self.pace.paused else "running" if self.examination.record.layers else "starting"
+            return self.pace.stage if self.examination.record.layers else "starting"
         return facts.status(self.result, running)
 
     def _take(self, lines: list[dict[str, Any]]) -> bool:

@@ -1,10 +1,11 @@
-"""How fast a run goes, from its clock log: time spent, examples a second, time left, whether it is paused."""
+"""How fast a run goes, from its clock log: time spent, examples a second, time left, and what it is at."""
 
 from collections import deque
 from typing import Any
 
 from pellucid.web.table import Table, as_number
 
+STAGES = {"paused": "paused", "continued": "running", "scoring": "scoring"}  # by the line that tells of it
 RECENT = 10.0  # seconds of training that the speed is taken from
 
 
@@ -13,18 +14,17 @@ class Pace:
 
     def __init__(self) -> None:
         self.elapsed, self.step, self.at, self.lines = 0.0, 0, 0.0, 0
-        self.paused = False
+        self.stage = "running"
         self._recent: deque[tuple[int, float]] = deque()  # (updates, seconds) of the last lines, and their sums:
         self._steps, self._seconds = 0, 0.0
 
     def add(self, line: dict[str, Any], setup: dict[str, Any], table: Table) -> None:
         kind, step, seconds = line.get("kind"), as_number(line.get("step")), as_number(line.get("seconds"))
         self.at = max(self.at, as_number(line.get("time")) if "time" in line else 0.0)
-        if kind in ("paused", "continued"):
-            self.paused = kind == "paused"
+        self.stage = STAGES.get(str(kind), self.stage)
         if kind not in ("chunk", "epoch") or not (seconds >= 0 and 0 <= step < 2**53):
             return
-        self.paused, self.step = False, int(step)
+        self.stage, self.step = "running", int(step)
         self.elapsed += seconds
         steps = as_number(line.get("steps")) if kind == "chunk" else 0.0
         steps = int(steps) if 0 <= steps < 2**53 else 0
@@ -54,7 +54,7 @@ class Pace:
         total, updates = as_number(setup.get("updates")), self.updates_a_second
         total = int(total) if 0 < total < 2**53 else None
         left = None
-        if total is not None and updates and finished is None:
+        if total is not None and updates and finished is None and self.stage != "scoring":
             left = round(max(total - self.step, 0) / updates, 1)
         return {
             "step": self.step, "total": total, "elapsed": round(self.elapsed, 2), "left": left,

@@ -7,6 +7,7 @@ from typing import Any
 from pellucid import files
 from pellucid.rundir import RunDir
 from pellucid.views import facts
+from pellucid.web.pace import STAGES
 from pellucid.web.read import read_object, signature
 from pellucid.web.table import as_number
 from pellucid.web.tail import Tail
@@ -40,7 +41,7 @@ class Listed:
     def __init__(self, place: RunDir):
         self.place = place
         self.tail = Tail(place.record, only=b'{"kind":"epoch"')
-        self.clock, self.paused = Tail(place.clock), False
+        self.clock, self.stage = Tail(place.clock), "running"
         self.signs: tuple[Any, ...] = ()
         self.losses: list[float] = []
         self.last: dict[str, Any] = {}
@@ -59,14 +60,14 @@ class Listed:
             self.losses.append(as_number(scores.get("loss")) if isinstance(scores, dict) else math.nan)
         status = facts.status(self.result, self.place.running)
         if status == "running":
-            status = "paused" if self._paused() else "running" if self.tail.offset else "starting"
+            status = self._stage() if self.tail.offset else "starting"
         found = {"name": self.place.path.name, "status": status, "epochs": self.last.get("epoch"), **self._score()}
         return files.finite({**found, "spark": spark(self.losses)})
 
-    def _paused(self) -> bool:
+    def _stage(self) -> str:
         for line in self.clock.read()[1]:
-            self.paused = line.get("kind") == "paused"
-        return self.paused
+            self.stage = STAGES.get(str(line.get("kind")), "running")
+        return self.stage
 
     def _score(self) -> dict[str, Any]:
         if self.result is not None:

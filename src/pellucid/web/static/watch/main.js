@@ -10,7 +10,7 @@ import {Travel} from "./travel.js";
 
 const BETWEEN = 200; // milliseconds between two drawings at least
 const MOST = 8; // runs side by side
-const GOING = ["running", "starting", "paused"];
+const GOING = ["running", "starting", "paused", "scoring"];
 
 const main = document.getElementById("main"), lost = document.getElementById("lost"), spoken = document.getElementById("said");
 const runs = new Map(); // name -> Run

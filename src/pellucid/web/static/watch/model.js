@@ -58,7 +58,7 @@ export class Run {
   }
 
   get going() {
-    return ["running", "paused", "starting"].includes(this.status);
+    return ["running", "paused", "starting", "scoring"].includes(this.status);
   }
 
   column(table, name) {
