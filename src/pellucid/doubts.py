@@ -40,6 +40,8 @@ def doubts(chances: np.ndarray, part: Part) -> dict[str, Any]:
     >>> part = Part(np.zeros((4, 1)), np.array([0, 1, 0, 1]), None, np.array([10, 11, 12, 13]))
     >>> doubts(np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]), part)["suspects"]
     [12]
+    >>> doubts(np.array([[0.9, 0.1]]), Part(np.zeros((1, 1)), np.array([5]), None, np.array([0])))["wrong"]
+    1
     """
     chances = np.asarray(chances, np.float64)
     if chances.ndim == 1 or chances.shape[-1] == 1:
@@ -48,7 +50,9 @@ def doubts(chances: np.ndarray, part: Part) -> dict[str, Any]:
     given = np.asarray(part.y).reshape(-1).astype(np.int64)
     said, sure = chances.argmax(1), chances.max(1)
     wrong = said != given
-    margin = np.where(wrong, sure - chances[np.arange(len(given)), given], -np.inf)
+    known = (given >= 0) & (given < chances.shape[1])  # a label that no output stands for is never answered
+    own = np.where(known, chances[np.arange(len(given)), np.where(known, given, 0)], 0.0)
+    margin = np.where(wrong, sure - own, -np.inf)
     order = np.argsort(-margin, kind="stable")[: min(SUSPECTS, int(wrong.sum()))]
     return {
         "rows": len(given), "wrong": int(wrong.sum()), "auroc": auroc(sure[~wrong], sure[wrong]),
