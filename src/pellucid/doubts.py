@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from pellucid.data import Part, Targets
+from pellucid.data.parts import strided
+from pellucid.network.link import both_classes
 
 ROWS = 2048  # of the training set, evenly spread
 SUSPECTS = 10
@@ -20,7 +22,7 @@ def few(part: Part) -> Part:
     """The rows that are looked at."""
     if len(part.y) <= ROWS:
         return part
-    places = np.unique(np.linspace(0, len(part.y) - 1, ROWS).round().astype(np.int64))
+    places = strided(len(part.y), ROWS)
     weight = None if part.weight is None else part.weight[places]
     return Part(part.x[places], part.y[places], weight, part.rows[places])
 
@@ -44,9 +46,7 @@ def doubts(chances: np.ndarray, part: Part) -> dict[str, Any]:
     1
     """
     chances = np.asarray(chances, np.float64)
-    if chances.ndim == 1 or chances.shape[-1] == 1:
-        second = chances.reshape(-1)
-        chances = np.stack([1 - second, second], axis=1)
+    chances = both_classes(chances.reshape(len(chances), -1))
     given = np.asarray(part.y).reshape(-1).astype(np.int64)
     said, sure = chances.argmax(1), chances.max(1)
     wrong = said != given

@@ -14,6 +14,7 @@ import numpy as np
 
 from pellucid import files
 from pellucid.data import Part
+from pellucid.data.parts import strided
 from pellucid.errors import RunError
 
 MOST = 32  # epochs kept, and one more
@@ -90,7 +91,7 @@ def _samples(part: Part) -> bytes:
     """Some examples as the network reads them, with their targets and the numbers of their rows."""
     size = np.dtype(part.x.dtype).itemsize * int(np.prod(part.x.shape[1:], initial=1))
     count = max(1, min(ROWS, BYTES // max(size, 1), len(part.y)))
-    few = np.unique(np.linspace(0, len(part.y) - 1, count).round().astype(np.int64))
+    few = strided(len(part.y), count)
     x, y = np.asarray(part.x[few]), np.asarray(part.y[few])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=x, y=y, rows=np.asarray(part.rows)[few])

@@ -309,13 +309,23 @@ class Session:
         if self.clock is not None:
             self.clock.append({"kind": "epoch", **clock})
         self._flush()
-        if self.history_kept is not None and self.history_kept.wants(event.epoch):
-            self.history_kept.add(event.epoch, _tensors(self.loop.now()))
-        if event.improved and self.place is not None:
-            files.write_bytes(self.place.weights, _tensors(self.loop.result()))
+        self._keep_weights(event)
         if event.measured and not self.loop.finished and self.recipe.train.doctor != "off":
             self._announce(self.examination.look())
         return [callback.epoch_ended(event) for callback in self.callbacks]
+
+    def _keep_weights(self, event: EpochEnded) -> None:
+        """For the result where they are the best so far, for looking back where that epoch is kept."""
+        if self.place is None or self.history_kept is None:
+            return
+        looked_at = self.history_kept.wants(event.epoch)
+        if not (looked_at or event.improved):
+            return
+        tensors = _tensors(self.loop.now())
+        if looked_at:
+            self.history_kept.add(event.epoch, tensors)
+        if event.improved:
+            files.write_bytes(self.place.weights, tensors)
 
     def _flush(self) -> None:
         """Whoever follows the run from its folder sees it at once."""

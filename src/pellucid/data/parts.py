@@ -49,6 +49,15 @@ class Prepared:
     fingerprint: str
 
 
+def strided(n: int, most: int) -> np.ndarray:
+    """At most `most` of n rows, evenly apart.
+
+    >>> strided(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+
+
 def check_split(split: Any) -> tuple[float, float, float]:
     """Three fractions, or a `SettingError`."""
     split = tuple(split)

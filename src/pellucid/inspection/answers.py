@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.network.link import apply_link
+from pellucid.network.link import apply_link, both_classes
 from pellucid.network.network import Network
 
 MOST = 24  # mistakes that are shown
@@ -67,7 +67,7 @@ def answers(network: Network, x: np.ndarray, y: np.ndarray | None) -> Answers:
         out, y = out[real], y[real]
     out = out.reshape(len(out), -1)
     if single and (y is None or (y.ndim == 1 and y.dtype.kind in "iu")):
-        chances = out if out.shape[1] > 1 else np.concatenate([1 - out, out], axis=1)
+        chances = both_classes(out)
         return Answers(names_of(network, chances.shape[1]), chances, chances, y, where)
     if targets is not None and targets.task == "regression":
         out = out * targets.scale + targets.mean

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.data.parts import strided
 from pellucid.inspection.picture import as_bytes, data_url
 from pellucid.inspection.subject import Subject, rounded
 from pellucid.network.looks import attention_looks
@@ -31,7 +32,7 @@ def attention(subject: Subject) -> dict[str, Any] | None:
     pairs = subject.targets.task == "pairs"
     found, rows, columns = _pairs(subject) if pairs else _text(subject)
     maps = []
-    picked = np.unique(np.linspace(0, len(found) - 1, min(len(found), MOST_LAYERS)).round().astype(int))
+    picked = strided(len(found), MOST_LAYERS)
     for path in [list(found)[i] for i in picked]:
         for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
             for head in range(min(found[path].shape[1], MOST_HEADS)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.inspection.subject import Subject
+from pellucid.network.link import both_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,7 @@ def classified(subject: Subject) -> Classified | None:
         real = y >= 0
         places = np.repeat(places, real.sum(1))
         outputs, y = outputs[real], y[real]
-    p = np.asarray(outputs, np.float64).reshape(len(y), -1)
-    if p.shape[1] == 1:  # one sigmoid output: of the second class
-        p = np.concatenate([1 - p, p], axis=1)
+    p = both_classes(np.asarray(outputs, np.float64).reshape(len(y), -1))
     if p.shape[1] != len(targets.classes):
         return None
     sums = subject.network.link == "sigmoid" or bool(np.allclose(p.sum(1), 1, atol=1e-3))

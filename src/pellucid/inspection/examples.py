@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from pellucid.data.dataset import is_table
+from pellucid.data.parts import strided
 from pellucid.inspection.picture import as_bytes, data_url, shrunk
-from pellucid.inspection.subject import Subject, rounded, strided
+from pellucid.inspection.subject import Subject, rounded
 
 MOST_SIDE = 64  # pixels of a picture
 MOST_COLUMNS = 12

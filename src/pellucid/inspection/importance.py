@@ -11,7 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from pellucid.inspection.subject import Subject, rounded, strided
+from pellucid.data.parts import strided
+from pellucid.inspection.subject import Subject, rounded
 
 MOST_COLUMNS, SHUFFLES = 30, 5
 MOST_SCREENED = 400  # columns; beyond, the first ones
@@ -84,7 +85,7 @@ def _scorer(subject: Subject, rows: np.ndarray) -> tuple[Callable[[np.ndarray], 
         if subject.metric is not None:
             return subject.metric(subject.network._forward(x), y, weight)
         assert subject.loss is not None
-        raw, true = jnp.asarray(subject.raw_outputs(x)), jnp.asarray(y)
+        raw, true = jnp.asarray(subject.network._forward(x, raw=True)), jnp.asarray(y)
         return float(subject.loss(raw, true, None if weight is None else jnp.asarray(weight)))
 
     base = score(np.asarray(subject.part.x[rows]))

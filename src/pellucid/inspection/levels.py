@@ -19,7 +19,12 @@ def levels(values: np.ndarray, low: float, high: float) -> dict[str, Any]:
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = np.nan_to_num((np.asarray(values, np.float64) - low) / span * 255, nan=255, posinf=255, neginf=0)
     data = np.clip(np.round(scaled), 0, 255).astype(np.uint8)
-    return {"w": data.shape[1], "h": data.shape[0], "levels": base64.b64encode(data.tobytes()).decode()}
+    return {"w": data.shape[1], "h": data.shape[0], "levels": packed(data)}
+
+
+def packed(data: Any) -> str:
+    """Bytes, or what fits into them, as base64."""
+    return base64.b64encode(np.asarray(data, np.uint8).tobytes()).decode()
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:

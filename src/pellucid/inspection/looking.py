@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.data import Part, Prepared
+from pellucid.data.parts import strided
 from pellucid.network.layer import Context, Layer
 from pellucid.network.network import Network
 from pellucid.network.probes import Probes
@@ -140,8 +141,7 @@ def look(network: Network, prepared: Prepared, held_out: str, images: bool, oper
 
 
 def _some(part: Part, most: int) -> tuple[Part, np.ndarray]:
-    n = len(part)
-    return part, np.unique(np.linspace(0, n - 1, max(min(n, most), 1)).round().astype(np.int64))
+    return part, strided(len(part), max(most, 1))
 
 
 def _leaves(network: Network) -> list[Any]:
@@ -171,7 +171,7 @@ def _layers(network: Network, steps: bool, images: bool) -> tuple[tuple[str, ...
         leaf for leaf in leaves[:-1] if leaf.layer.name in ("conv", "dense")
     ]
     bent = [leaf for leaf in bent if len(leaf.y.shape) in (2, 4)]
-    picked = np.unique(np.linspace(0, len(bent) - 1, min(len(bent), MOST_PEAKS)).round().astype(int)) if bent else []
+    picked = strided(len(bent), MOST_PEAKS) if bent else []
     peaks = [bent[i] for i in picked]
     places = {leaf.path: tuple(leaf.y.shape[1:3]) if len(leaf.y.shape) == 4 else (1, 1) for leaf in peaks}
     return tuple(watched), tuple(leaf.path for leaf in peaks), places

@@ -13,6 +13,7 @@ import numpy as np
 
 from pellucid import files
 from pellucid.data import Features
+from pellucid.data.parts import strided
 from pellucid.history import epoch_path, kept_epochs, read_samples
 from pellucid.inspection.answers import answers, mistakes, one_answer, sorted_out
 from pellucid.inspection.levels import MOST_COLUMNS, MOST_ROWS, bounds, folded, levels, shrunk
@@ -92,7 +93,7 @@ def at(place: RunDir, epoch: int) -> Network:
 
 
 def shown_samples(count: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist()))
+    return strided(count, SAMPLES).tolist()
 
 
 # -- examples -------------------------------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pellucid.data.parts import strided
 from pellucid.inspection.classified import classified
 from pellucid.inspection.examples import pixels
 from pellucid.inspection.picture import as_bytes, data_url, shrunk
-from pellucid.inspection.subject import Subject, rounded, strided
+from pellucid.inspection.subject import Subject, rounded
 from pellucid.network.layer import Context, Layer
 
 RIGHT, WRONG = 4, 4

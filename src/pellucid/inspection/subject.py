@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pellucid.data import Dataset, Part, Prepared, Targets
+from pellucid.data.parts import strided
 from pellucid.inspection.grid import grid_of
 from pellucid.inspection.looking import Looked, look
 from pellucid.network.looks import attention_looks
-from pellucid.network.network import Network, forward
-from pellucid.network.rows import pad_rows, power_of_two
-from pellucid.network.trace import Traced, block_rows, operations, trace
+from pellucid.network.network import Network
+from pellucid.network.trace import Traced, operations, trace
 from pellucid.outcome import streams
 from pellucid.train.loss import Loss
 from pellucid.train.metric import Metric
@@ -109,16 +109,6 @@ class Subject:
             ids, following = (v.reshape(1, -1)[:, :TOKENS] for v in (ids, following))
         return Read(ids, following, *attention_looks(self.network, ids))
 
-    def raw_outputs(self, x: np.ndarray) -> np.ndarray:
-        """Outputs before the link, in blocks of the one shape that `Network.predict` uses."""
-        params, state = self.network._weights()
-        size = min(block_rows(self.network.layer, self.network.example()), power_of_two(len(x)))
-        out = []
-        for start in range(0, len(x), size):
-            block, n = pad_rows(x[start : start + size], size)
-            out.append(np.asarray(forward(self.network.layer, params, state, block, None))[:n])
-        return np.concatenate(out)
-
 
 class Read(NamedTuple):
     """ids, following: [n, steps], each token and the one behind it.   logits: [n, steps, vocabulary], what the network
@@ -128,15 +118,6 @@ class Read(NamedTuple):
     following: np.ndarray
     logits: np.ndarray
     looks: dict[str, np.ndarray]
-
-
-def strided(n: int, most: int) -> np.ndarray:
-    """At most `most` of n rows, evenly apart.
-
-    >>> strided(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
 def rounded(value: Any, digits: int = 4) -> Any:

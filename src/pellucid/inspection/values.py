@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.inspection.subject import Subject, rounded, strided
+from pellucid.data.parts import strided
+from pellucid.inspection.subject import Subject, rounded
 
 MOST_POINTS, MOST_COLUMNS = 400, 4
 BINS = 24

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.inspection.subject import TOKENS, Subject, rounded, strided
+from pellucid.data.parts import strided
+from pellucid.inspection.subject import TOKENS, Subject, rounded
 from pellucid.network.generate import completed
 from pellucid.network.generate import generate as written
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Link = str | tuple[tuple[str, int, int], ...]
 
@@ -26,6 +27,15 @@ def apply_link(link: Link, outputs: jax.Array) -> jax.Array:
         return outputs
     assert not isinstance(link, str), link
     return jnp.concatenate([apply_link(one, outputs[..., start:stop]) for one, start, stop in link], axis=-1)
+
+
+def both_classes(chances: np.ndarray) -> np.ndarray:
+    """[n, classes] as they are; of one sigmoid output, which is the second class's, those of both: [n, 1] -> [n, 2].
+
+    >>> both_classes(np.array([[0.25]])).tolist()
+    [[0.75, 0.25]]
+    """
+    return chances if chances.shape[1] > 1 else np.concatenate([1 - chances, chances], axis=1)
 
 
 def link_to_json(link: Link) -> Any:

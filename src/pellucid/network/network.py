@@ -154,7 +154,8 @@ class Network(Shown):
     def _outputs(self, x: Any) -> np.ndarray:
         return self._forward(self.features.transform(x) if self.features is not None else np.asarray(x))
 
-    def _forward(self, rows: np.ndarray) -> np.ndarray:
+    def _forward(self, rows: np.ndarray, raw: bool = False) -> np.ndarray:
+        """Outputs for encoded rows, in blocks; raw: before the link."""
         params, state = self._weights()
         size = min(
             block_rows(self.layer, jax.ShapeDtypeStruct((1, *rows.shape[1:]), rows.dtype)), power_of_two(len(rows))
@@ -162,7 +163,7 @@ class Network(Shown):
         out = []
         for start in range(0, max(len(rows), 1), size):
             block, n = pad_rows(rows[start : start + size], size)
-            out.append(np.asarray(forward(self.layer, params, state, block, self.link))[:n])
+            out.append(np.asarray(forward(self.layer, params, state, block, None if raw else self.link))[:n])
         return np.concatenate(out)
 
     def _weights(self) -> tuple[Params, Params]:

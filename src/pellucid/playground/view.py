@@ -1,12 +1,12 @@
 """A `Play` as plain JSON values: what stays (`scene_json`) and what moves (`view`)."""
 
-import base64
 import math
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from pellucid.inspection.levels import packed
 from pellucid.network.composite import walk
 from pellucid.network.link import apply_link
 from pellucid.playground.look import flow, responses
@@ -202,11 +202,6 @@ def _answers(play: "Play", outputs: np.ndarray) -> str:
 
 
 # -- numbers as they travel -------------------------------------------------------------------------------------------
-
-
-def packed(levels: Any) -> str:
-    """Bytes as base64."""
-    return base64.b64encode(np.asarray(levels, np.uint8).tobytes()).decode()
 
 
 def number(value: Any) -> float | None:

@@ -3,6 +3,17 @@
 from typing import Any
 
 
+def recipe_words(recipe: dict[str, Any]) -> list[str]:
+    """Network, optimizer and loss of a recipe; what is not there, or is no table, is left out.
+
+    >>> recipe_words({"network": {"spec": "mlp:16"}, "train": {"loss": "focal"}})
+    ['mlp:16', 'focal']
+    """
+    network, train = (part if isinstance(part := recipe.get(name), dict) else {} for name in ("network", "train"))
+    words = [named(network.get("spec"), "network"), named(train.get("optimizer"), ""), named(train.get("loss"), "")]
+    return [word for word in words if word]
+
+
 def named(spec: Any, default: str) -> str:
     """A spec from a recipe in short.
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from pellucid.views import facts
 from pellucid.views.console import figure, seconds
+from pellucid.views.names import recipe_words
 from pellucid.views.report_findings import KINDS, flags, kind_of, numbered, title_of
-from pellucid.views.report_parts import html_table, network_words
+from pellucid.views.report_parts import html_table
 from pellucid.views.svg import Line, line_chart
 
 MOST_ROWS = 5  # of a dataset
@@ -117,7 +118,7 @@ def _run(run: Any) -> str:
     rows = [[name, *map(figure, values)] for name, values in facts.score_rows(result)]
     rows.append(["loss", *[figure(facts.score(result, one, "loss")) for one in facts.PARTS]])
     rows = rows[1:] if result["metric"] == "loss" and len(rows) == 2 else rows
-    words = network_words(recipes.to_dict(run.recipe))
+    words = " · ".join(recipe_words(recipes.to_dict(run.recipe)))
     lines = [f"<b>{escape(run.recipe.name or 'run')}</b>", f'<p class="quiet">{escape(words)}</p>', cards(shown)]
     lines += [html_table([result["metric"], *facts.PARTS], rows, own=True)]
     if (beaten := facts.beaten_by(result)) is not None:

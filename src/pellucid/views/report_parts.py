@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.views import facts
 from pellucid.views.console import figure, seconds, size
+from pellucid.views.names import recipe_words
 from pellucid.views.network_picture import network_picture
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def html_table(
 
 def head(pages: "Pages") -> str:
     result, recipe = pages.result, pages.recipe
-    said = f"{recipe.get('data', {}).get('source') or 'data from Python'} · {network_words(recipe)}"
+    said = f"{recipe.get('data', {}).get('source') or 'data from Python'} · {' · '.join(recipe_words(recipe))}"
     parts = [f"<h1>{escape(pages.name)}</h1>", f'<p class="quiet">{escape(said)}</p>']
     if result is None:
         last = pages.record.epochs[-1]["epoch"] if pages.record.epochs else 0
@@ -57,14 +58,6 @@ def head(pages: "Pages") -> str:
     said = facts.epochs_said(result, recipe.get("train", {}).get("keep", "best"))
     parts.append(f"<p>{escape(said[0].upper() + said[1:])}.</p>")
     return "\n".join(parts)
-
-
-def network_words(recipe: dict[str, Any]) -> str:
-    from pellucid.views.names import named
-
-    network, train = recipe.get("network", {}), recipe.get("train", {})
-    words = [named(network.get("spec"), "network"), named(train.get("optimizer"), ""), named(train.get("loss"), "")]
-    return " · ".join(word for word in words if word)
 
 
 def layers(pages: "Pages") -> str:

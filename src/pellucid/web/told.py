@@ -3,7 +3,7 @@
 from typing import Any
 
 from pellucid.views.findings import numbers, tried
-from pellucid.views.names import named
+from pellucid.views.names import recipe_words
 
 
 def about(recipe: dict[str, Any]) -> list[str]:
@@ -12,14 +12,9 @@ def about(recipe: dict[str, Any]) -> list[str]:
     >>> about({"data": {"source": "/tmp/iris.csv"}, "network": {"spec": "mlp:16"}, "train": {"loss": "focal"}})
     ['iris.csv', 'mlp:16', 'focal']
     """
-
-    def part(name: str) -> dict[str, Any]:
-        return found if isinstance(found := recipe.get(name), dict) else {}
-
-    source = str(part("data").get("source") or "data from Python").replace("\\", "/").rstrip("/")
-    spec, train = part("network").get("spec"), part("train")
-    words = [named(spec, "network"), named(train.get("optimizer"), ""), named(train.get("loss"), "")]
-    return [source.rpartition("/")[2], *[str(word) for word in words if word]]
+    data = found if isinstance(found := recipe.get("data"), dict) else {}
+    source = str(data.get("source") or "data from Python").replace("\\", "/").rstrip("/")
+    return [source.rpartition("/")[2], *recipe_words(recipe)]
 
 
 def told(findings: list[dict[str, Any]], how: str) -> list[dict[str, Any]]:
