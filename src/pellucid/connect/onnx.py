@@ -23,7 +23,7 @@ import numpy as np
 
 from pellucid import __version__, files
 from pellucid.errors import DataError, MissingExtra, NetworkError
-from pellucid.network.convolve import one_operation
+from pellucid.native import one_operation
 from pellucid.network.layer import Context, flatten, nest
 from pellucid.network.link import apply_link, link_to_json
 from pellucid.network.network import Network, forward

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.errors import NetworkError
+from pellucid.native import usable
 from pellucid.network.convolve import (
     Padding,
     Sizes,
     check_rank,
     convolve,
+    convolve_native,
     convolve_transposed,
     leave_steps,
     real_steps,
@@ -113,9 +115,12 @@ class Conv(_Weighted):
         valid = real_steps(x, ctx)
         x = x if valid is None else jnp.where(valid[..., None], x, 0.0)
         kernel = p["w"].reshape(*window.size, *p["w"].shape[-2:])
-        y = convolve(as_image(x), kernel, window, self.groups)
+        image, reverse_only = as_image(x), ctx is not None and ctx.reverse_only
         leave_steps(ctx, valid, window, self.padding == "same")
-        return self._finish(p, x, y)
+        if self.groups == 1 and usable(image, kernel, *([p["b"]] if self.bias else [])):
+            y = convolve_native(image, kernel, p["b"] if self.bias else None, window, reverse_only)
+            return y if image is x else y[:, 0]
+        return self._finish(p, x, convolve(image, kernel, window, self.groups))
 
 
 @layer

@@ -9,17 +9,16 @@ at a time, so that the copies stay in the processor's cache. Going backward they
 less than fetching them from memory, and memory stays bounded. All is plain JAX, so every transformation works.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from pellucid.errors import NetworkError
+from pellucid.native import calls, on_cpu
 from pellucid.network.layer import Context, show_shape
 
 Pair = tuple[int, int]
@@ -227,6 +226,20 @@ def convolve_transposed(x: jax.Array, w: jax.Array, window: Window, image: Pair,
     return _in_parts(transposed, x, kernel, x.shape[1] * x.shape[2] * window.places * width)
 
 
+def convolve_native(x: jax.Array, w: jax.Array, b: jax.Array | None, window: Window, reverse_only: bool) -> jax.Array:
+    """`convolve` plus b ([width] or None) by the native kernel; reverse_only: as in `Context`."""
+    before = window.pads[0][0], window.pads[1][0]
+    how = calls.Sliding(window.stride, window.dilation, before, window.out(x))
+    if reverse_only:
+        return cast(jax.Array, calls.convolve(x, w, b, how))
+
+    def plain(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+        y = convolve(x, w, window)
+        return y if b is None else y + b
+
+    return calls.aside(lambda x, w, b: calls.convolved(x, w, b, how), plain)(x, w, b)
+
+
 def _in_parts(f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, w: jax.Array, copies: int) -> jax.Array:
     """f(x, w), on the CPU a few images at a time; copies: numbers that f lays out for one image on the way."""
     batch, most = x.shape[0], max(CACHED // max(copies * x.dtype.itemsize, 1), 1)
@@ -238,28 +251,6 @@ def _in_parts(f: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, w: j
     y = lax.map(lambda part: again(part, w), x[:whole].reshape(-1, size, *x.shape[1:]))
     y = y.reshape(whole, *y.shape[2:])
     return y if whole == batch else jnp.concatenate([y, again(x[whole:], w)])
-
-
-_one_operation: ContextVar[bool] = ContextVar("one_operation", default=False)
-
-
-@contextmanager
-def one_operation() -> Iterator[None]:
-    """What is traced inside says a convolution as one operation, on the CPU too: for export to other formats."""
-    token = _one_operation.set(True)
-    try:
-        yield
-    finally:
-        _one_operation.reset(token)
-
-
-def on_cpu() -> bool:
-    """Whether what is traced now is to run on a CPU, where a default device was not set to something else."""
-    if _one_operation.get():
-        return False
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    platform = device if isinstance(device, str) else getattr(device, "platform", None)
-    return (platform or jax.default_backend()) == "cpu"
 
 
 def _chunk(batch: int, most: int) -> int:

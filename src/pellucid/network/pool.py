@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pellucid.errors import NetworkError
+from pellucid.native import calls, usable
 from pellucid.network.conv import as_image
 from pellucid.network.convolve import Padding, Sizes, Window, leave_steps, real_steps, window_of
 from pellucid.network.layer import Layer, layer, show_shape
@@ -44,12 +45,13 @@ class _Pool(Layer):
         window, valid = self._window(x, ctx), real_steps(x, ctx)
         image = as_image(x)
         mask = None if valid is None else as_image(valid[..., None])
-        y = self.pooled(image, window, mask)
+        y = self.pooled(image, window, mask, ctx is not None and ctx.reverse_only)
         leave_steps(ctx, valid, window, self.padding == "same")
         return y[:, 0] if x.ndim == 3 else y
 
-    def pooled(self, x: jax.Array, window: Window, mask: jax.Array | None) -> jax.Array:
-        """x: [batch, h, w, n] -> [batch, h', w', n]. mask: [batch, 1, w, 1], False where a step only fills up."""
+    def pooled(self, x: jax.Array, window: Window, mask: jax.Array | None, reverse_only: bool = False) -> jax.Array:
+        """x: [batch, h, w, n] -> [batch, h', w', n]. mask: [batch, 1, w, 1], False where a step only fills up.
+        reverse_only: as in `Context`."""
         raise NotImplementedError  # abstract
 
 
@@ -72,8 +74,12 @@ class MaxPool(_Pool):
     stride: Sizes | None = None
     padding: Padding = "valid"
 
-    def pooled(self, x, window, mask):
+    def pooled(self, x, window, mask, reverse_only=False):
         x = x if mask is None else _where(mask, x, -jnp.inf)
+        if reverse_only and mask is None and usable(x):
+            before = window.pads[0][0], window.pads[1][0]
+            how = calls.Pooling(window.size, window.stride, before, window.out(x))
+            return cast(jax.Array, calls.largest(x, how))
         y = _largest_of_block(_blocks(x, window)) if _tiles(window) else _overlapping_max(x, window)
         return y if mask is None else _where(y == -jnp.inf, 0.0, y)  # a window without a real step
 
@@ -95,7 +101,7 @@ class AvgPool(_Pool):
     stride: Sizes | None = None
     padding: Padding = "valid"
 
-    def pooled(self, x, window, mask):
+    def pooled(self, x, window, mask, reverse_only=False):
         if mask is None and _tiles(window):
             return _blocks(x, window).mean((2, 4))
         padded = window.pads != ((0, 0), (0, 0))

@@ -102,9 +102,10 @@ class Probes:
         slots = {path: jnp.zeros(len(FIELDS), jnp.float32) for path in paths}
         return {**slots, **{time_of(path): jnp.zeros(BINS, jnp.float32) for path in timed}}
 
-    def tap_time(self, path: str, z: jax.Array) -> jax.Array:
+    def tap_time(self, path: str, z: jax.Array, gates: int = 1) -> jax.Array:
+        """gates: so many arrays lie side by side in z; the means of each are to add up."""
         slot = self.slots.get(time_of(path))
-        return z if slot is None else probe_time(z, slot)
+        return z if slot is None else probe_time(z, slot * gates)
 
     def tap(self, path: str, y: Any) -> Any:
         if path not in self.slots:

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
-from pellucid.network.activations import Activation, Tanh
+from pellucid.native import calls, usable
+from pellucid.network.activations import Activation, ReLU, Tanh
 from pellucid.network.initial import Blocks, Constant, GlorotUniform, Initializer, Orthogonal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer
 
@@ -96,32 +97,61 @@ class Recurrent(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         x, begin = x if isinstance(x, tuple) else (x, None)
+        if self.backwards and ctx.streaming:
+            raise NetworkError(
+                "a layer that reads backwards cannot go on where a piece ended", where=ctx.path,
+                fix="use forward layers where text is generated or state is carried over",
+            )  # fmt: skip
         batch, steps, n = x.shape
         rows = x.swapaxes(0, 1).reshape(steps * batch, n)  # [batch, steps, n] -> [steps * batch, n]
+        zero = jnp.zeros((batch, self.width), jnp.result_type(x, p["w"]))
+        begin = zero if begin is None else begin
+        first: State = (begin, *(zero for _ in range(self.states - 1)))
+        first = jax.lax.stop_gradient(ctx.recall(first)) if ctx.streaming else first
+        valid = None if ctx.valid is None else ctx.valid.swapaxes(0, 1)  # -> [steps, batch]
+        native = self.kernel() is not None and usable(rows, *jax.tree.leaves((p, first)))
+        hs, last = (self._native if native else self._gatewise)(p, rows, steps, first, valid, ctx)
+        ctx.remember(last)
+        return hs.swapaxes(0, 1) if self.each_step else last[0]  # [steps, batch, width] -> [batch, steps, width]
+
+    def _gatewise(self, p, rows, steps: int, first: State, valid, ctx: Context) -> tuple[jax.Array, State]:
+        """In plain JAX, an array for each gate: (h of every step, the last state)."""
         z = tuple(
-            (rows @ w + b).reshape(steps, batch, self.width)
+            (rows @ w + b).reshape(steps, -1, self.width)
             for w, b in zip(self.split(p["w"]), self.split(p["b"]), strict=True)
         )
         if ctx.probes is not None:  # how large the gradient still is, so many steps back
             z = tuple(ctx.probes.tap_time(ctx.path, gate) for gate in z)
-        valid = None if ctx.valid is None else ctx.valid.swapaxes(0, 1)[..., None]  # -> [steps, batch, 1]
-        if self.backwards:
-            if ctx.streaming:
-                raise NetworkError(
-                    "a layer that reads backwards cannot go on where a piece ended", where=ctx.path,
-                    fix="use forward layers where text is generated or state is carried over",
-                )  # fmt: skip
-            z, valid = jax.tree.map(lambda a: a[::-1], (z, valid))
-        zero = jnp.zeros((batch, self.width), z[0].dtype)
-        begin = zero if begin is None else begin
-        first: State = (begin, *(zero for _ in range(self.states - 1)))
-        first = jax.lax.stop_gradient(ctx.recall(first)) if ctx.streaming else first
         run: Any = _swift if ctx.reverse_only else _plain
+        return self._read(run, z, p, first, valid)
+
+    def _read(self, run: Any, z: Gates, p, first: State, valid) -> tuple[jax.Array, State]:
+        valid = None if valid is None else valid[..., None]
+        if self.backwards:
+            z, valid = jax.tree.map(lambda a: a[::-1], (z, valid))
         hs, last = run(self, z, self.split(p["u"]), self.recurrent_bias(p), first, valid)
-        ctx.remember(last)
-        if not self.each_step:
-            return last[0]
-        return (hs[::-1] if self.backwards else hs).swapaxes(0, 1)  # [steps, batch, width] -> [batch, steps, width]
+        return hs[::-1] if self.backwards else hs, last
+
+    def _native(self, p, rows, steps: int, first: State, valid, ctx: Context) -> tuple[jax.Array, State]:
+        """By a kernel, which takes all gates side by side: the same."""
+        z = (rows @ p["w"] + p["b"]).reshape(steps, -1, self.gates * self.width)
+        if ctx.probes is not None:
+            z = ctx.probes.tap_time(ctx.path, z, self.gates)
+        how = calls.Reading(str(self.kernel()), self.backwards)
+        if ctx.reverse_only:
+            return calls.recur(z, p["u"], p.get("v"), first, valid, how)
+
+        def swift(z, p, first, valid):
+            return calls.recurred(z, p["u"], p.get("v"), first, valid, how)
+
+        def plain(z, p, first, valid):
+            return self._read(_plain, self.split(z), p, first, valid)
+
+        return calls.aside(swift, plain)(z, {name: p[name] for name in p if name in ("u", "v")}, first, valid)
+
+    def kernel(self) -> str | None:
+        """The name of the native kernel for this cell (`native.calls.KINDS`); None: there is none."""
+        return None
 
     def recurrent_bias(self, p: Any) -> Gates | None:
         """v of the formula above, where the cell has one."""
@@ -216,6 +246,9 @@ class RNN(Recurrent):
     initial: Initializer = GlorotUniform()
     recurrent_initial: Initializer = Orthogonal()
 
+    def kernel(self):
+        return {Tanh(): "tanh", ReLU(): "relu"}.get(self.activation)
+
     def bend(self, z, r, state):
         return (self._activated(*self.kept(z, r)),)
 
@@ -261,6 +294,9 @@ class LSTM(Recurrent):
 
     def _bias(self):
         return Blocks((Zeros(), Constant(self.forget_bias), Zeros(), Zeros()))
+
+    def kernel(self):
+        return "lstm"
 
     def bend(self, z, r, state):
         i, f, g, o = self.kept(z, r)
@@ -311,6 +347,9 @@ class GRU(Recurrent):
 
     def declare(self, x):
         return {**super().declare(x), "v": Param((self.width,), "zeros")}
+
+    def kernel(self):
+        return "gru"
 
     def recurrent_bias(self, p):
         zero = jnp.zeros_like(p["v"])

@@ -1,0 +1,217 @@
+"""The kernels as functions of JAX arrays, with their gradients.
+
+Two kinds, for the two ways a layer is run. Where gradients are asked for in reverse and nothing else (the training
+step), the kernels' own way back is used (`jax.custom_vjp`). Everywhere else only the way forward is native, and under
+any transformation but `jit` the plain function steps in, so that `jvp`, `hessian` and `vmap` work as ever (`aside`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+def aside(swift: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`swift` as it is called and compiled; `plain` where it is differentiated or batched."""
+    batched = jax.custom_batching.custom_vmap(swift)
+
+    @batched.def_vmap
+    def _(size: int, mapped: Any, *args: Any) -> Any:
+        axes = jax.tree.map(lambda yes: 0 if yes else None, mapped)
+        out = jax.vmap(plain, in_axes=tuple(axes), axis_size=size)(*args)
+        return out, jax.tree.map(lambda _: True, out)
+
+    @jax.custom_jvp
+    def called(*args: Any) -> Any:
+        return batched(*args)
+
+    @called.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        return jax.jvp(plain, primals, tangents)
+
+    return called
+
+
+def _call(name: str, results: Any, *args: Any, **settings: Any) -> Any:
+    return jax.ffi.ffi_call(f"pellucid_{name}", results, vmap_method="sequential")(*args, **settings)
+
+
+def _float32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+# -- convolution ------------------------------------------------------------------------------------------------------
+
+
+class Sliding(NamedTuple):
+    """How a window slides, each (rows, columns). pads: zeros before."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int]
+    out: tuple[int, int]  # how often it stops
+
+    @property
+    def geometry(self) -> np.ndarray:
+        return np.array([*self.stride, *self.dilation, *self.pads], np.int64)
+
+
+def convolved(x: jax.Array, w: jax.Array, b: jax.Array | None, how: Sliding) -> jax.Array:
+    """x: [batch, h, w, n], w: [rows, columns, n, width], b: [width] or None -> [batch, *how.out, width]."""
+    b = jnp.zeros((0,), jnp.float32) if b is None else b
+    shape = _float32(x.shape[0], *how.out, w.shape[-1])
+    return _call("convolve", shape, x, w, b, geometry=how.geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def convolve(x: jax.Array, w: jax.Array, b: jax.Array | None, how: Sliding) -> jax.Array:
+    """`convolved`, with the kernels' own way back, and no forward mode."""
+    return convolved(x, w, b, how)
+
+
+def _convolve_forward(x: jax.Array, w: jax.Array, b: jax.Array | None, how: Sliding) -> Any:
+    return convolved(x, w, b, how), (x, w, b is None)
+
+
+def _convolve_back(how: Sliding, kept: Any, dy: jax.Array) -> Any:
+    x, w, unbiased = kept
+    dx = _call("convolve_dx", _float32(*x.shape), dy, w, geometry=how.geometry)  # dropped where nothing needs it
+    dw, db = _call("convolve_dw", (_float32(*w.shape), _float32(w.shape[-1])), x, dy, geometry=how.geometry)
+    return dx, dw, None if unbiased else db
+
+
+convolve.defvjp(_convolve_forward, _convolve_back)
+
+
+# -- pooling ----------------------------------------------------------------------------------------------------------
+
+
+class Pooling(NamedTuple):
+    """What window slides over an image, and how, each (rows, columns). pads: places before."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int]
+    out: tuple[int, int]
+
+    @property
+    def geometry(self) -> np.ndarray:
+        return np.array([*self.size, *self.stride, *self.pads], np.int64)
+
+
+def pooled(x: jax.Array, how: Pooling) -> jax.Array:
+    """The largest of each window. x: [batch, h, w, n] -> [batch, *how.out, n]."""
+    return _call("largest", _float32(x.shape[0], *how.out, x.shape[-1]), x, geometry=how.geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def largest(x: jax.Array, how: Pooling) -> jax.Array:
+    """`pooled`, with the kernel's own way back: the gradient goes to the first of a window's largest."""
+    return pooled(x, how)
+
+
+def _largest_back(how: Pooling, x: jax.Array, dy: jax.Array) -> Any:
+    return (_call("largest_dx", _float32(*x.shape), x, dy, geometry=how.geometry),)
+
+
+largest.defvjp(lambda x, how: (pooled(x, how), x), _largest_back)
+
+
+# -- recurrence -------------------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """Which cell: its number in the library, its gates, and what it keeps beside h."""
+
+    number: int
+    gates: int
+    cell: bool = False  # c, of the lstm
+    fed: bool = False  # h·u + v of the proposal, of the gru
+
+
+KINDS = {"tanh": Kind(0, 1), "relu": Kind(1, 1), "lstm": Kind(2, 4, cell=True), "gru": Kind(3, 3, fed=True)}
+
+
+class Reading(NamedTuple):
+    """A cell, and from which end it reads."""
+
+    kind: str
+    backwards: bool
+
+
+def _run(z, u, v, first, valid, how: Reading, keep: bool) -> Any:
+    """(h, c, gates, fed), each [steps, batch, ...], or empty where the cell has none or it is not to be kept."""
+    kind, (steps, batch, wide), width = KINDS[how.kind], z.shape, u.shape[0]
+    plane, none = (steps, batch, width), (0,)
+    results = (
+        _float32(*plane), _float32(*(plane if kind.cell else none)),
+        _float32(*((steps, batch, wide) if keep else none)), _float32(*(plane if keep and kind.fed else none)),
+    )  # fmt: skip
+    empty = jnp.zeros(none, jnp.float32)
+    args = z, u, empty if v is None else v, first[0], first[1] if kind.cell else empty, _or_none(valid)
+    return _call("recur", results, *args, cell=np.int64(kind.number), backwards=np.bool_(how.backwards))
+
+
+def _or_none(valid: jax.Array | None) -> jax.Array:
+    return jnp.zeros((0,), bool) if valid is None else valid
+
+
+def _last(how: Reading, h: jax.Array, c: jax.Array) -> tuple[jax.Array, ...]:
+    at = 0 if how.backwards else -1
+    return (h[at], c[at]) if KINDS[how.kind].cell else (h[at],)
+
+
+def recurred(z, u, v, first, valid, how: Reading) -> Any:
+    """A recurrent layer over whole sequences, of which nothing is kept for a way back.
+
+    z: [steps, batch, gates * width], x·w + b.   u: [width, gates * width].   v: [width], of the gru, else None.
+    first: the state before the first step, (h,) or (h, c), [batch, width].   valid: [steps, batch] bool or None.
+    -> h of every step [steps, batch, width], and the last state.
+    """
+    h, c, _, _ = _run(z, u, v, first, valid, how, keep=False)
+    return h, _last(how, h, c)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def recur(z, u, v, first, valid, how: Reading) -> Any:
+    """`recurred`, with the kernels' own way back."""
+    return recurred(z, u, v, first, valid, how)
+
+
+def _recur_forward(z, u, v, first, valid, how: Reading) -> Any:
+    h, c, gates, fed = _run(z, u, v, first, valid, how, keep=True)
+    return (h, _last(how, h, c)), (u, v is None, first, valid, h, c, gates, fed)
+
+
+def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
+    (u, unbiased, first, valid, h, c, gates, fed), (dh, dlast) = kept, gradients
+    kind, empty = KINDS[how.kind], jnp.zeros((0,), jnp.float32)
+    plane = _float32(*first[0].shape)
+    results = (
+        _float32(*gates.shape), _float32(*(gates.shape if kind.fed else (0,))), plane,
+        plane if kind.cell else _float32(0),
+    )  # fmt: skip
+    args = (
+        u, h, c, gates, fed, first[0], first[1] if kind.cell else empty, _or_none(valid), dh, dlast[0],
+        dlast[1] if kind.cell else empty,
+    )  # fmt: skip
+    dz, dr, dh0, dc0 = _call(
+        "recur_back", results, *args, cell=np.int64(kind.number), backwards=np.bool_(how.backwards)
+    )
+    dr = dr if kind.fed else dz
+    if how.backwards:  # the state that each step began from
+        before = jnp.concatenate([h[1:], first[0][None]])
+    else:
+        before = jnp.concatenate([first[0][None], h[:-1]])
+    width = u.shape[0]
+    du = before.reshape(-1, width).T @ dr.reshape(-1, u.shape[1])  # one product for all steps
+    dv = None if unbiased else dr[..., -width:].sum((0, 1))
+    return dz, du, dv, (dh0, dc0) if kind.cell else (dh0,), None
+
+
+recur.defvjp(_recur_forward, _recur_back)

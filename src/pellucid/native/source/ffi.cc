@@ -1,0 +1,215 @@
+// The kernels as XLA's custom calls, on XLA's own threads.
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "kernels.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using namespace pellucid;
+
+namespace {
+
+const Kernels& kernels() {
+  static const Kernels* const table = kernels_here(std::getenv("PELLUCID_NATIVE_ISA"));
+  return *table;
+}
+
+// What the caller and those who help it share. It outlives the call, for a helper may come when all is done.
+struct Work {
+  std::atomic<long> next{0}, left;
+  long n;
+  void (*task)(void*, long);
+  void* of;
+  std::mutex lock;
+  std::condition_variable over;
+  std::exception_ptr failed;
+
+  Work(long n, void (*task)(void*, long), void* of) : left(n), n(n), task(task), of(of) {}
+
+  void help() {
+    for (long i; (i = next.fetch_add(1)) < n;) {
+      try {
+        task(of, i);
+      } catch (...) {
+        std::lock_guard<std::mutex> held(lock);
+        failed = std::current_exception();
+      }
+      if (left.fetch_sub(1) == 1) {
+        std::lock_guard<std::mutex> held(lock);
+        over.notify_all();
+      }
+    }
+  }
+
+  void wait() {
+    for (int spin = 0; spin < 2000 && left.load(std::memory_order_acquire) > 0; ++spin) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    std::unique_lock<std::mutex> held(lock);
+    over.wait(held, [&] { return left.load() == 0; });
+    if (failed) std::rethrow_exception(failed);
+  }
+};
+
+// The caller works too, so that nothing hangs where all of XLA's threads are busy.
+class Pool final : public Parallel {
+ public:
+  explicit Pool(ffi::ThreadPool& pool) : pool_(pool), threads_(static_cast<int>(pool.num_threads())) {}
+  int threads() const override { return threads_ > 0 ? threads_ : 1; }
+  void run(long n, void (*task)(void*, long), void* of) override {
+    const long helpers = (n < threads() ? n : threads()) - 1;
+    if (helpers < 1) {
+      for (long i = 0; i < n; ++i) task(of, i);
+      return;
+    }
+    auto work = std::make_shared<Work>(n, task, of);
+    for (long i = 0; i < helpers; ++i) pool_.Schedule([work] { work->help(); });
+    work->help();
+    work->wait();
+  }
+
+ private:
+  ffi::ThreadPool& pool_;
+  int threads_;
+};
+
+using Floats = ffi::AnyBuffer;
+using Result = ffi::Result<ffi::AnyBuffer>;
+using Numbers = ffi::Span<const int64_t>;
+
+float* at(const Floats& b) { return b.element_count() == 0 ? nullptr : static_cast<float*>(b.untyped_data()); }
+float* at(Result& b) { return at(*b); }
+
+template <typename Body>
+ffi::Error guarded(ffi::ThreadPool& threads, Body body) {
+  try {
+    Pool pool(threads);
+    body(pool);
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(error.what());
+  }
+}
+
+// numbers: stride, dilation, padding before, each (rows, columns)
+Convolution convolution(Numbers g, ffi::Span<const int64_t> x, ffi::Span<const int64_t> w, ffi::Span<const int64_t> y) {
+  Convolution c{};
+  c.batch = x[0], c.height = x[1], c.width = x[2], c.channels = x[3];
+  c.out_height = y[1], c.out_width = y[2], c.outputs = y[3];
+  c.rows = w[0], c.columns = w[1];
+  c.stride_rows = g[0], c.stride_columns = g[1], c.dilation_rows = g[2], c.dilation_columns = g[3];
+  c.pad_top = g[4], c.pad_left = g[5];
+  return c;
+}
+
+ffi::Error convolve(ffi::ThreadPool threads, Numbers g, Floats x, Floats w, Floats bias, Result y) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = convolution(g, x.dimensions(), w.dimensions(), y->dimensions());
+    kernels().convolve(pool, c, at(x), at(w), at(bias), at(y));
+  });
+}
+
+ffi::Error convolve_dx(ffi::ThreadPool threads, Numbers g, Floats dy, Floats w, Result dx) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = convolution(g, dx->dimensions(), w.dimensions(), dy.dimensions());
+    kernels().convolve_dx(pool, c, at(dy), at(w), at(dx));
+  });
+}
+
+ffi::Error convolve_dw(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, Result dw, Result db) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = convolution(g, x.dimensions(), dw->dimensions(), dy.dimensions());
+    kernels().convolve_dw(pool, c, at(x), at(dy), at(dw), at(db));
+  });
+}
+
+// numbers: size, stride, padding before, each (rows, columns)
+Pooling pooling(Numbers g, ffi::Span<const int64_t> x, ffi::Span<const int64_t> y) {
+  Pooling p{};
+  p.batch = x[0], p.height = x[1], p.width = x[2], p.channels = x[3];
+  p.out_height = y[1], p.out_width = y[2];
+  p.rows = g[0], p.columns = g[1], p.stride_rows = g[2], p.stride_columns = g[3], p.pad_top = g[4], p.pad_left = g[5];
+  return p;
+}
+
+ffi::Error largest(ffi::ThreadPool threads, Numbers g, Floats x, Result y) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().largest(pool, pooling(g, x.dimensions(), y->dimensions()), at(x), at(y));
+  });
+}
+
+ffi::Error largest_dx(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, Result dx) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().largest_dx(pool, pooling(g, x.dimensions(), dy.dimensions()), at(x), at(dy), at(dx));
+  });
+}
+
+const bool* truths(const Floats& b) {
+  return b.element_count() == 0 ? nullptr : static_cast<const bool*>(b.untyped_data());
+}
+
+// h: [steps, batch, width]
+Recurrence recurrence(int64_t cell, bool backwards, ffi::Span<const int64_t> h) {
+  return {static_cast<Cell>(cell), h[0], h[1], h[2], backwards};
+}
+
+ffi::Error recur(ffi::ThreadPool threads, int64_t cell, bool backwards, Floats z, Floats u, Floats v, Floats h0,
+                 Floats c0, Floats valid, Result h, Result c, Result gates, Result fed) {
+  return guarded(threads, [&](Pool& pool) {
+    const RecurrentForward f{at(z),  at(u), at(v), at(h0),    at(c0), truths(valid),
+                             at(h), at(c), at(gates), at(fed)};
+    kernels().recur(pool, recurrence(cell, backwards, h->dimensions()), f);
+  });
+}
+
+ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Floats u, Floats h, Floats c,
+                      Floats gates, Floats fed, Floats h0, Floats c0, Floats valid, Floats dh, Floats dh_last,
+                      Floats dc_last, Result dz, Result dr, Result dh0, Result dc0) {
+  return guarded(threads, [&](Pool& pool) {
+    const RecurrentBackward b{at(u),         at(h),  at(c),       at(gates),   at(fed), at(h0), at(c0),
+                              truths(valid), at(dh), at(dh_last), at(dc_last), at(dz),  at(dr), at(dh0),
+                              at(dc0)};
+    kernels().recur_back(pool, recurrence(cell, backwards, h.dimensions()), b);
+  });
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
+
+// raised with every change of what a name takes or gives: the Python side refuses a library of another number
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 1; }
+
+#pragma GCC visibility push(default)
+
+#define PELLUCID_CALL(name, binding) \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(pellucid_##name, name, binding)
+
+PELLUCID_CALL(convolve, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>().Arg<Floats>()
+                            .Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(convolve_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                               .Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(convolve_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                               .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                           .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(largest_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                              .Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(recur, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>("backwards")
+                         .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(recur_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>("backwards")
+                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                              .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                              .Ret<ffi::AnyBuffer>());
+
+#pragma GCC visibility pop

@@ -1,0 +1,22 @@
+// All kernels for one instruction set. Built once for each, with that set's compiler flags; see CMakeLists.txt.
+#include "kernels.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace pellucid {
+namespace {
+
+#include "simd.h"
+#include "convolve.h"
+#include "pooling.h"
+#include "recurrent.h"
+
+const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, largest, largest_dx, recur, recur_back};
+
+}  // namespace
+
+const Kernels* PELLUCID_TABLE() { return &table; }
+
+}  // namespace pellucid

@@ -1,0 +1,88 @@
+// What this library computes, as plain functions over plain arrays: one table of them for each instruction set.
+//
+// All arrays are dense, row-major float32. Sums are taken in an order that depends on the shapes and on the number of
+// threads alone, never on which thread came first, so that equal runs give equal bytes.
+#pragma once
+
+#include "parallel.h"
+
+namespace pellucid {
+
+// y[b, i, j, o] = bias[o] + sum over u, v, c of  x[b, i*stride + u*dilation - pad, ..., c] * w[u, v, c, o]
+struct Convolution {
+  long batch, height, width, channels;      // x: [batch, height, width, channels]
+  long out_height, out_width, outputs;      // y: [batch, out_height, out_width, outputs]
+  long rows, columns;                       // w: [rows, columns, channels, outputs]
+  long stride_rows, stride_columns, dilation_rows, dilation_columns;
+  long pad_top, pad_left;
+};
+
+// The largest of each window, and the gradient to the first place that holds it. What lies outside never wins.
+struct Pooling {
+  long batch, height, width, channels;
+  long out_height, out_width;
+  long rows, columns, stride_rows, stride_columns, pad_top, pad_left;
+};
+
+// Kinds of recurrent cells, gates in the order of the columns of u: [width, gates * width].
+enum class Cell : long { tanh = 0, relu = 1, lstm = 2, gru = 3 };
+
+struct Recurrence {
+  Cell cell;
+  long steps, batch, width;
+  bool backwards;  // reads the last step first
+  long gates() const { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
+};
+
+struct RecurrentForward {
+  const float* z;        // [steps, batch, gates * width]: x·w + b
+  const float* u;        // [width, gates * width]
+  const float* v;        // [width], of the gru: the bias of its proposal's feedback
+  const float* h0;       // [batch, width]
+  const float* c0;       // [batch, width], of the lstm
+  const bool* valid;     // [steps, batch] or null: a step that only fills up leaves the state as it was
+  float* h;              // [steps, batch, width]
+  float* c;              // [steps, batch, width], of the lstm
+  float* gates;          // [steps, batch, gates * width], after their activation; null: not wanted. May be z.
+  float* fed;            // [steps, batch, width], of the gru: h·u + v of its proposal; null: not wanted
+};
+
+struct RecurrentBackward {
+  const float* u;
+  const float* h;        // what the way forward gave
+  const float* c;
+  const float* gates;
+  const float* fed;
+  const float* h0;
+  const float* c0;
+  const bool* valid;
+  const float* dh;       // [steps, batch, width]: the gradient of h
+  const float* dh_last;  // [batch, width]: of the last state
+  const float* dc_last;  // [batch, width], of the lstm
+  float* dz;             // [steps, batch, gates * width]
+  float* dr;             // the same, of h·u, of the gru (elsewhere it is dz)
+  float* dh0;            // [batch, width]
+  float* dc0;            // [batch, width], of the lstm
+};
+
+struct Kernels {
+  const char* name;  // of the instruction set
+  void (*convolve)(Parallel&, const Convolution&, const float* x, const float* w, const float* bias, float* y);
+  void (*convolve_dx)(Parallel&, const Convolution&, const float* dy, const float* w, float* dx);
+  // db: [outputs]
+  void (*convolve_dw)(Parallel&, const Convolution&, const float* x, const float* dy, float* dw, float* db);
+  void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
+  void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
+  void (*recur)(Parallel&, const Recurrence&, const RecurrentForward&);
+  void (*recur_back)(Parallel&, const Recurrence&, const RecurrentBackward&);
+};
+
+// The table for an instruction set, or null where it was not built in.
+const Kernels* kernels_base();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+
+// The best that this processor runs; `named`: at most this one ("base", "avx2", "avx512"), or null.
+const Kernels* kernels_here(const char* named);
+
+}  // namespace pellucid

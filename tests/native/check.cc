@@ -1,0 +1,303 @@
+// Every kernel against a plain double-precision loop, over drawn shapes, threads and alignments; arrays are exactly as
+// long as they must be, so that an address sanitizer sees every step beyond them.
+//
+//     check [base|avx2|avx512] [cases] [seed]
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels.h"
+
+using namespace pellucid;
+
+namespace {
+
+std::mt19937 random_bits;
+
+long draw(long low, long high) { return std::uniform_int_distribution<long>(low, high)(random_bits); }
+
+// As many threads as said; task i goes to thread i % n, so that the sharing out itself is tested.
+class Threads final : public Parallel {
+ public:
+  explicit Threads(int n) : n_(n) {}
+  int threads() const override { return n_; }
+  void run(long n, void (*task)(void*, long), void* of) override {
+    std::vector<std::thread> all;
+    for (int t = 0; t < n_; ++t)
+      all.emplace_back([=] {
+        for (long i = t; i < n; i += n_) task(of, i);
+      });
+    for (auto& thread : all) thread.join();
+  }
+
+ private:
+  int n_;
+};
+
+// Floats that begin 0, 4, 8 or 12 bytes off an allocation's start and end where it ends.
+struct Array {
+  std::unique_ptr<float[]> memory;
+  float* p;
+  long n;
+  explicit Array(long n, double fill = 1e30) : n(n) {
+    const long shift = draw(0, 3);
+    memory.reset(new float[n + shift]);
+    p = memory.get() + shift;
+    for (long i = 0; i < n; ++i) p[i] = static_cast<float>(fill);
+  }
+  Array& drawn(double scale = 1) {
+    std::normal_distribution<float> normal(0, static_cast<float>(scale));
+    for (long i = 0; i < n; ++i) p[i] = normal(random_bits);
+    return *this;
+  }
+};
+
+int failures = 0;
+
+void compare(const char* what, const Array& got, const std::vector<double>& want, const std::string& shape) {
+  double scale = 1e-6, worst = 0;
+  for (double v : want) scale = std::fmax(scale, std::fabs(v));
+  for (long i = 0; i < got.n; ++i) {
+    const double off = std::fabs(got.p[i] - want[i]) / scale;
+    worst = off <= worst ? worst : off;  // NaN counts as worse
+  }
+  if (!(worst < 2e-5)) {
+    std::printf("%s: off by %.2g of the largest, %s\n", what, worst, shape.c_str());
+    ++failures;
+  }
+}
+
+template <typename... Numbers>
+std::string shown(Numbers... numbers) {
+  std::string all;
+  ((all += std::to_string(numbers) + " "), ...);
+  return all;
+}
+
+void check_convolution(const Kernels& k, Parallel& pool) {
+  Convolution c{};
+  c.batch = draw(1, 5), c.channels = draw(0, 3) ? draw(1, 40) : draw(1, 4), c.outputs = draw(1, 70);
+  c.rows = draw(1, 4), c.columns = draw(1, 4);
+  c.stride_rows = draw(1, 3), c.stride_columns = draw(1, 3);
+  c.dilation_rows = draw(1, 2), c.dilation_columns = draw(1, 2);
+  const long tall = (c.rows - 1) * c.dilation_rows + 1, wide = (c.columns - 1) * c.dilation_columns + 1;
+  c.pad_top = draw(0, tall - 1), c.pad_left = draw(0, wide - 1);
+  const long bottom = draw(0, tall - 1), right = draw(0, wide - 1);
+  c.height = draw(tall, tall + 9), c.width = draw(wide, wide + 18);
+  c.out_height = (c.height + c.pad_top + bottom - tall) / c.stride_rows + 1;
+  c.out_width = (c.width + c.pad_left + right - wide) / c.stride_columns + 1;
+  const long nx = c.batch * c.height * c.width * c.channels, nw = c.rows * c.columns * c.channels * c.outputs;
+  const long ny = c.batch * c.out_height * c.out_width * c.outputs;
+  Array x(nx), w(nw), bias(c.outputs), dy(ny), y(ny), dx(nx), dw(nw), db(c.outputs);
+  x.drawn(), w.drawn(), bias.drawn(), dy.drawn();
+  std::vector<double> ty(ny), tdx(nx), tdw(nw), tdb(c.outputs);
+  for (long b = 0; b < c.batch; ++b)
+    for (long i = 0; i < c.out_height; ++i)
+      for (long j = 0; j < c.out_width; ++j)
+        for (long o = 0; o < c.outputs; ++o) {
+          const long at = ((b * c.out_height + i) * c.out_width + j) * c.outputs + o;
+          ty[at] = bias.p[o], tdb[o] += dy.p[at];
+          for (long u = 0; u < c.rows; ++u)
+            for (long v = 0; v < c.columns; ++v) {
+              const long r = i * c.stride_rows + u * c.dilation_rows - c.pad_top;
+              const long s = j * c.stride_columns + v * c.dilation_columns - c.pad_left;
+              if (r < 0 || r >= c.height || s < 0 || s >= c.width) continue;
+              for (long n = 0; n < c.channels; ++n) {
+                const long xi = ((b * c.height + r) * c.width + s) * c.channels + n;
+                const long wi = ((u * c.columns + v) * c.channels + n) * c.outputs + o;
+                ty[at] += double(x.p[xi]) * w.p[wi];
+                tdx[xi] += double(dy.p[at]) * w.p[wi];
+                tdw[wi] += double(dy.p[at]) * x.p[xi];
+              }
+            }
+        }
+  k.convolve(pool, c, x.p, w.p, bias.p, y.p);
+  k.convolve_dx(pool, c, dy.p, w.p, dx.p);
+  k.convolve_dw(pool, c, x.p, dy.p, dw.p, db.p);
+  const auto shape = shown(c.batch, c.height, c.width, c.channels, c.outputs, c.rows, c.columns, c.stride_rows,
+                           c.stride_columns, c.dilation_rows, c.dilation_columns, c.pad_top, c.pad_left);
+  compare("convolve", y, ty, shape), compare("convolve_dx", dx, tdx, shape);
+  compare("convolve_dw", dw, tdw, shape), compare("convolve_db", db, tdb, shape);
+}
+
+void check_pooling(const Kernels& k, Parallel& pool) {
+  Pooling p{};
+  p.batch = draw(1, 4), p.channels = draw(1, 40), p.rows = draw(1, 3), p.columns = draw(1, 3);
+  p.stride_rows = draw(1, 3), p.stride_columns = draw(1, 3);
+  p.pad_top = draw(0, p.rows - 1), p.pad_left = draw(0, p.columns - 1);
+  p.height = draw(p.rows, p.rows + 6), p.width = draw(p.columns, p.columns + 6);
+  p.out_height = (p.height + p.pad_top - p.rows) / p.stride_rows + 1;
+  p.out_width = (p.width + p.pad_left - p.columns) / p.stride_columns + 1;
+  const long nx = p.batch * p.height * p.width * p.channels, ny = p.batch * p.out_height * p.out_width * p.channels;
+  Array x(nx), dy(ny), y(ny), dx(nx);
+  dy.drawn();
+  for (long i = 0; i < nx; ++i) x.p[i] = static_cast<float>(draw(-2, 2));  // equals are many: the first is to win
+  std::vector<double> ty(ny), tdx(nx);
+  for (long b = 0; b < p.batch; ++b)
+    for (long i = 0; i < p.out_height; ++i)
+      for (long j = 0; j < p.out_width; ++j)
+        for (long n = 0; n < p.channels; ++n) {
+          const long at = ((b * p.out_height + i) * p.out_width + j) * p.channels + n;
+          long best = -1;
+          for (long u = 0; u < p.rows; ++u)
+            for (long v = 0; v < p.columns; ++v) {
+              const long r = i * p.stride_rows + u - p.pad_top, s = j * p.stride_columns + v - p.pad_left;
+              if (r < 0 || r >= p.height || s < 0 || s >= p.width) continue;
+              const long xi = ((b * p.height + r) * p.width + s) * p.channels + n;
+              if (best < 0 || x.p[xi] > x.p[best]) best = xi;
+            }
+          ty[at] = x.p[best], tdx[best] += dy.p[at];
+        }
+  k.largest(pool, p, x.p, y.p);
+  k.largest_dx(pool, p, x.p, dy.p, dx.p);
+  const auto shape = shown(p.batch, p.height, p.width, p.channels, p.rows, p.columns, p.stride_rows, p.stride_columns);
+  compare("largest", y, ty, shape), compare("largest_dx", dx, tdx, shape);
+}
+
+double sigmoid(double a) { return 1 / (1 + std::exp(-a)); }
+
+// One step of one row in double precision: the next state and, from its gradient, that of all that went in.
+struct Row {
+  Cell cell;
+  long width;
+  const float *u, *v;
+  std::vector<double> gates, fed;
+
+  void forward(const float* z, std::vector<double>& h, std::vector<double>& c) {
+    const long g = cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1;
+    std::vector<double> r(g * width);
+    for (long j = 0; j < g * width; ++j) {
+      for (long k = 0; k < width; ++k) r[j] += h[k] * double(u[k * g * width + j]);
+      if (cell == Cell::gru && j >= 2 * width) r[j] += v[j - 2 * width];
+    }
+    gates.assign(g * width, 0), fed.assign(width, 0);
+    for (long j = 0; j < width; ++j) {
+      if (cell == Cell::lstm) {
+        double* to[4];
+        for (int q = 0; q < 4; ++q) {
+          to[q] = &gates[q * width + j];
+          *to[q] = z[q * width + j] + r[q * width + j];
+          *to[q] = q == 2 ? std::tanh(*to[q]) : sigmoid(*to[q]);
+        }
+        c[j] = *to[1] * c[j] + *to[0] * *to[2];
+        h[j] = *to[3] * std::tanh(c[j]);
+      } else if (cell == Cell::gru) {
+        const double reset = sigmoid(z[j] + r[j]), s = sigmoid(z[width + j] + r[width + j]);
+        fed[j] = r[2 * width + j];
+        const double next = std::tanh(z[2 * width + j] + reset * fed[j]);
+        gates[j] = reset, gates[width + j] = s, gates[2 * width + j] = next;
+        h[j] = (1 - s) * next + s * h[j];
+      } else {
+        const double a = z[j] + r[j];
+        h[j] = gates[j] = cell == Cell::tanh ? std::tanh(a) : a > 0 ? a : 0;
+      }
+    }
+  }
+
+  // dh, dc: of the state after the step -> before it. dz, dr: [gates * width].
+  void back(const std::vector<double>& h, const std::vector<double>& c, std::vector<double>& dh,
+            std::vector<double>& dc, double* dz, double* dr) {
+    const long g = cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1;
+    std::vector<double> before(width);
+    for (long j = 0; j < width; ++j) {
+      if (cell == Cell::lstm) {
+        const double i = gates[j], f = gates[width + j], p = gates[2 * width + j], o = gates[3 * width + j];
+        const double t = std::tanh(f * c[j] + i * p), e = dc[j] + dh[j] * o * (1 - t * t);
+        dz[j] = e * p * i * (1 - i), dz[width + j] = e * c[j] * f * (1 - f);
+        dz[2 * width + j] = e * i * (1 - p * p), dz[3 * width + j] = dh[j] * t * o * (1 - o);
+        dc[j] = e * f;
+        for (int q = 0; q < 4; ++q) dr[q * width + j] = dz[q * width + j];
+      } else if (cell == Cell::gru) {
+        const double reset = gates[j], s = gates[width + j], p = gates[2 * width + j];
+        const double by = dh[j] * (1 - s) * (1 - p * p);
+        dz[j] = dr[j] = by * fed[j] * reset * (1 - reset);
+        dz[width + j] = dr[width + j] = dh[j] * (h[j] - p) * s * (1 - s);
+        dz[2 * width + j] = by, dr[2 * width + j] = by * reset;
+        before[j] = dh[j] * s;
+      } else {
+        const double a = gates[j];
+        dz[j] = dr[j] = dh[j] * (cell == Cell::tanh ? 1 - a * a : a > 0 ? 1 : 0);
+      }
+    }
+    for (long k = 0; k < width; ++k)
+      for (long j = 0; j < g * width; ++j) before[k] += dr[j] * double(u[k * g * width + j]);
+    dh = before;
+  }
+};
+
+void check_recurrence(const Kernels& k, Parallel& pool) {
+  Recurrence s{};
+  s.cell = static_cast<Cell>(draw(0, 3)), s.steps = draw(1, 6), s.batch = draw(1, 33), s.width = draw(1, 40);
+  s.backwards = draw(0, 1) == 1;
+  const long g = s.gates(), plane = s.batch * s.width, all = s.steps * plane;
+  const bool lstm = s.cell == Cell::lstm, gru = s.cell == Cell::gru, masked = draw(0, 1) == 1;
+  Array z(all * g), u(s.width * g * s.width), v(s.width), h0(plane), c0(plane), h(all), c(all), gates(all * g), fed(all);
+  Array dh(all), dh_last(plane), dc_last(plane), dz(all * g), dr(all * g), dh0(plane), dc0(plane);
+  z.drawn(), u.drawn(0.3), v.drawn(), h0.drawn(), c0.drawn(), dh.drawn(), dh_last.drawn(), dc_last.drawn();
+  std::unique_ptr<bool[]> valid(new bool[s.steps * s.batch]);
+  for (long i = 0; i < s.steps * s.batch; ++i) valid[i] = draw(0, 2) > 0;
+  RecurrentForward f{z.p, u.p, v.p, h0.p, c0.p, masked ? valid.get() : nullptr, h.p, c.p, gates.p, fed.p};
+  k.recur(pool, s, f);
+  RecurrentBackward b{u.p, h.p, c.p, gates.p, fed.p, h0.p, c0.p, f.valid, dh.p, dh_last.p, dc_last.p,
+                      dz.p, dr.p, dh0.p, dc0.p};
+  k.recur_back(pool, s, b);
+  std::vector<double> th(all), tc(all), tdz(all * g), tdr(all * g), tdh(plane), tdc(plane);
+  for (long row = 0; row < s.batch; ++row) {
+    std::vector<std::vector<double>> hs(s.steps + 1), cs(s.steps + 1);
+    std::vector<Row> steps(s.steps, Row{s.cell, s.width, u.p, v.p, {}, {}});
+    hs[0].assign(h0.p + row * s.width, h0.p + (row + 1) * s.width);
+    cs[0].assign(c0.p + row * s.width, c0.p + (row + 1) * s.width);
+    auto real = [&](long t) { return !masked || valid[t * s.batch + row]; };
+    auto time = [&](long i) { return s.backwards ? s.steps - 1 - i : i; };
+    for (long i = 0; i < s.steps; ++i) {
+      const long t = time(i);
+      hs[i + 1] = hs[i], cs[i + 1] = cs[i];
+      if (real(t)) steps[i].forward(z.p + (t * s.batch + row) * g * s.width, hs[i + 1], cs[i + 1]);
+      for (long j = 0; j < s.width; ++j) {
+        th[t * plane + row * s.width + j] = hs[i + 1][j];
+        tc[t * plane + row * s.width + j] = cs[i + 1][j];
+      }
+    }
+    std::vector<double> d(dh_last.p + row * s.width, dh_last.p + (row + 1) * s.width);
+    std::vector<double> e(dc_last.p + row * s.width, dc_last.p + (row + 1) * s.width);
+    for (long i = s.steps - 1; i >= 0; --i) {
+      const long t = time(i), at = (t * s.batch + row) * s.width;
+      for (long j = 0; j < s.width; ++j) d[j] += dh.p[at + j];
+      if (real(t)) steps[i].back(hs[i], cs[i], d, e, &tdz[at * g], &tdr[at * g]);
+    }
+    for (long j = 0; j < s.width; ++j) tdh[row * s.width + j] = d[j], tdc[row * s.width + j] = e[j];
+  }
+  const auto shape = shown(static_cast<long>(s.cell), s.steps, s.batch, s.width, s.backwards, masked);
+  compare("recur h", h, th, shape), compare("recur dz", dz, tdz, shape), compare("recur dh0", dh0, tdh, shape);
+  if (lstm) compare("recur c", c, tc, shape), compare("recur dc0", dc0, tdc, shape);
+  if (gru) compare("recur dr", dr, tdr, shape);
+  RecurrentForward bare = f;  // without what only the way back needs
+  Array h2(all), c2(all);
+  bare.gates = bare.fed = nullptr, bare.h = h2.p, bare.c = c2.p;
+  k.recur(pool, s, bare);
+  compare("recur h, alone", h2, th, shape);
+}
+
+}  // namespace
+
+int main(int count, char** given) {
+  const char* named = count > 1 ? given[1] : nullptr;
+  const long cases = count > 2 ? std::atol(given[2]) : 100;
+  random_bits.seed(count > 3 ? static_cast<unsigned>(std::atol(given[3])) : 0);
+  const Kernels* k = kernels_here(named);
+  if (named != nullptr && std::string(named) != k->name) {
+    std::printf("not here: %s\n", named);
+    return 0;
+  }
+  for (long i = 0; i < cases; ++i) {
+    Threads pool(static_cast<int>(draw(1, 3)));
+    check_convolution(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
+  }
+  std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
+  return failures == 0 ? 0 : 1;
+}
