@@ -22,7 +22,7 @@ ROWS = [
     {"session"},
     {"repair"},
     {"fit"},
-    {"verify", "several", "exercises", "playground"},
+    {"verify", "checkup", "several", "exercises", "playground"},
     {"views", "connect", "web", "commands", "cli", "__main__"},
 ]
 ONLY_ABOVE = {"doctor": {"errors", "signals", "spec", "files"}}  # it serves other people's loops as well

@@ -360,11 +360,13 @@ def export(
 
 
 @verb("verify")
-def verify(run: words.RunArgument, trust: words.Trust = False, json: words.Json = False) -> int:
-    """Train a run again, and say whether the bytes agree."""
-    from pellucid.commands.look import verify
+def verify(
+    run: words.Verified = None, machine: words.Machine = False, trust: words.Trust = False, json: words.Json = False
+) -> int:
+    """Train a run again, and say whether the bytes agree; or check that this machine computes rightly."""
+    from pellucid.commands.look import verify, verify_machine
 
-    return verify(run, trust=trust, as_json=json)
+    return verify_machine(run, as_json=json) if machine else verify(run, trust=trust, as_json=json)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ import tomli_w
 from pellucid import __version__, files
 from pellucid.doctor.problems import PROBLEMS
 from pellucid.errors import RunError, SettingError, nearest
+from pellucid.native import native
 
 FORMAT = 1
 
@@ -262,6 +263,7 @@ def versions() -> dict[str, str]:
     return {
         "pellucid": __version__, "python": platform.python_version(), **found,
         "platform": f"{sys.platform}-{platform.machine()}", "processor": _processor(), "threads": str(_threads()),
+        "kernels": native().isa or "plain",
     }  # fmt: skip
 
 

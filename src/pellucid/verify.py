@@ -13,7 +13,7 @@ from pellucid.rundir import RunDir
 from pellucid.session import Callback
 
 COMPARED = ("weights.safetensors", "record.jsonl")
-DECISIVE = ("jax", "jaxlib", "optax", "numpy", "platform", "processor", "threads", "pellucid")
+DECISIVE = ("jax", "jaxlib", "optax", "numpy", "platform", "processor", "threads", "kernels", "pellucid")
 
 
 def verify(path: str | Path, callbacks: tuple[Callback, ...] = ()) -> dict[str, Any]:

@@ -109,8 +109,29 @@ def report(run: Path) -> None:
     print(write_report(options.find_run(run).path))
 
 
-def verify(run: Path, *, trust: bool, as_json: bool) -> int:
+def verify_machine(run: Path | None, *, as_json: bool) -> int:
+    """The exit code is 1 where a sum comes out wrong."""
+    if run is not None:
+        raise SettingError(
+            "--machine checks this machine and no run", got=f"the run {run}", fix="leave one of the two out"
+        )
+    from pellucid.checkup import check_machine
+
+    found = check_machine()
+    if as_json:
+        _print_json(found)
+    else:
+        from pellucid.views.console import out
+        from pellucid.views.listing import checkup
+
+        out().print(checkup(found))
+    return 0 if found["agrees"] else 1
+
+
+def verify(run: Path | None, *, trust: bool, as_json: bool) -> int:
     """The exit code is 1 where the bytes differ."""
+    if run is None:
+        raise SettingError("no run is named", fix="pellucid verify RUN, or pellucid verify --machine")
     place = options.find_run(run)
     from pellucid import recipe as recipes
     from pellucid.verify import verify as again

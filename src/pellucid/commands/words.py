@@ -22,6 +22,12 @@ Json = Annotated[bool, _show("--json", help="Print the result as one line of JSO
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run, or its name.", show_default=False)
 ]
+Verified = Annotated[
+    Path | None, typer.Argument(metavar="[RUN]", help="The folder of a run, or its name.", show_default=False)
+]
+Machine = Annotated[
+    bool, _show("--machine", help="Check this machine instead: its sums, and which native kernels are in use.")
+]
 Examined = Annotated[
     Path,
     typer.Argument(

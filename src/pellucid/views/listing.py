@@ -65,3 +65,27 @@ def verdict(found: dict[str, Any]) -> RenderableType:
         lines += [Text(""), made]
     lines += [Text(f"- {line}") for line in found["differences"]]
     return Group(*lines)
+
+
+def checkup(found: dict[str, Any]) -> RenderableType:
+    """What `verify --machine` says."""
+    kernels = found["kernels"]
+    in_use = f"native, {kernels['isa']}" if kernels["isa"] else f"plain JAX ({kernels['why']})"
+    facts = table("", "", left=2)
+    facts.add_row("kernels", in_use)
+    facts.add_row("devices", ", ".join(found["devices"]))
+    if found["memory_bytes"]:
+        facts.add_row("memory", f"{found['memory_bytes'] / 2**30:.1f} GiB")
+    for name, version in found["versions"].items():
+        if name != "kernels":
+            facts.add_row(name, version)
+    checks = table("check", "error", "", left=1)
+    for check in found["checks"]:
+        said = "agrees" if check["agrees"] else Text("differs", style="red")
+        checks.add_row(check["name"], f"{check['error']:.1g}", said)
+    if found["agrees"]:
+        head = Text("this machine computes rightly", style="green")
+    else:
+        head = Text("this machine gives wrong sums: no result from it can be trusted", style="red")
+    told = Text("error: the distance from NumPy in float64, as a share of the largest value", style="dim")
+    return Group(head, Text(""), facts, Text(""), checks, told)

@@ -1,0 +1,136 @@
+"""Whether this machine computes rightly: small sums of every kind against the same in float64 by NumPy.
+
+Compilers and libraries have had faults that give wrong numbers on one processor and not on the next (for JAX alone:
+jax-ml/jax#39103, #39264, #40633), so it is worth asking the machine at hand.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pellucid import recipe as recipes
+from pellucid.native import Native, calls, native
+
+CLOSE = 1e-4  # of the largest value that was expected
+
+
+def check_machine() -> dict[str, Any]:
+    """{"versions", "devices", "kernels": {"isa", "why"}, "checks": [{"name", "error", "agrees"}], "agrees"}.
+
+    error: the largest distance from NumPy's float64, as a share of the largest value.
+
+    >>> check_machine()["agrees"]
+    True
+    """
+    found = native()
+    with jax.default_device(jax.devices()[0]):
+        checks = [_checked(name, check) for name, check in _checks(found)]
+    return {
+        "versions": recipes.versions(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
+        "kernels": {"isa": found.isa, "why": found.why},
+        "checks": checks,
+        "agrees": all(check["agrees"] for check in checks),
+    }
+
+
+Check = Callable[[], tuple[Any, np.ndarray]]  # (what is found here, what is right)
+
+
+def _checks(found: Native) -> list[tuple[str, Check]]:
+    checks: list[tuple[str, Check]] = [
+        ("matrix product", _product), ("matrix times vectors, batched", _vectors), ("softmax", _softmax),
+        ("gradient of a small network", _gradient),
+    ]  # fmt: skip
+    if found.isa is not None and jax.default_backend() == "cpu":
+        checks += [
+            ("kernel: convolution", _convolution), ("kernel: largest of a window", _largest),
+            ("kernel: lstm", _lstm), ("kernel: gru", _gru),
+        ]  # fmt: skip
+    return checks
+
+
+def _checked(name: str, check: Check) -> dict[str, Any]:
+    got, right = check()
+    error = float(np.abs(np.asarray(got, np.float64) - right).max() / np.abs(right).max())
+    return {"name": name, "error": float(f"{error:.2g}"), "agrees": bool(error < CLOSE)}
+
+
+def _numbers(*shape: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(sum(shape))).normal(size=shape).astype(np.float32)
+
+
+def _product() -> tuple[Any, np.ndarray]:
+    a, b = _numbers(33, 257), _numbers(257, 65)
+    with jax.default_matmul_precision("highest"):
+        return jax.jit(jnp.matmul)(a, b), a.astype(np.float64) @ b
+
+
+def _vectors() -> tuple[Any, np.ndarray]:
+    a, b = _numbers(7, 40, 50), _numbers(7, 50)
+    with jax.default_matmul_precision("highest"):
+        got = jax.jit(jax.vmap(lambda a, b: (a * b).sum(-1)))(a, b)
+    return got, np.einsum("ijk,ik->ij", a.astype(np.float64), b)
+
+
+def _softmax() -> tuple[Any, np.ndarray]:
+    a = 20 * _numbers(9, 31)
+    right = np.exp(a.astype(np.float64) - a.max(-1, keepdims=True))
+    return jax.jit(jax.nn.softmax)(a), right / right.sum(-1, keepdims=True)
+
+
+def _gradient() -> tuple[Any, np.ndarray]:
+    x, w, v = _numbers(16, 12), _numbers(12, 20), _numbers(20, 1)
+    with jax.default_matmul_precision("highest"):
+        got = jax.jit(jax.grad(lambda w: (jnp.tanh(x @ w) @ v).sum()))(w)
+    h = np.tanh(x.astype(np.float64) @ w)
+    return got, x.astype(np.float64).T @ ((1 - h * h) * v.T)
+
+
+def _convolution() -> tuple[Any, np.ndarray]:
+    x, w, b = _numbers(2, 9, 10, 5), _numbers(3, 3, 5, 33), _numbers(33)
+    how = calls.Sliding((1, 1), (1, 1), (1, 1), (9, 10))
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    right = sum(padded[:, i : i + 9, j : j + 10] @ w[i, j] for i in range(3) for j in range(3)) + b
+    return jax.jit(lambda *args: calls.convolved(*args, how))(x, w, b), np.asarray(right)
+
+
+def _largest() -> tuple[Any, np.ndarray]:
+    x = _numbers(2, 8, 6, 5)
+    right = x.astype(np.float64).reshape(2, 4, 2, 3, 2, 5).max((2, 4))
+    return jax.jit(lambda x: calls.pooled(x, calls.Pooling((2, 2), (2, 2), (0, 0), (4, 3))))(x), right
+
+
+def _lstm() -> tuple[Any, np.ndarray]:
+    z, u, h, c = _numbers(5, 3, 76), 0.3 * _numbers(19, 76), np.zeros((3, 19)), np.zeros((3, 19))
+    first = jnp.zeros((3, 19)), jnp.zeros((3, 19))
+    got = jax.jit(lambda z, u: calls.recurred(z, u, None, first, None, calls.Reading("lstm", False))[0])(z, u)
+    right = []
+    for step in z.astype(np.float64):
+        i, f, g, o = np.split(step + h @ u, 4, -1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        h = _sigmoid(o) * np.tanh(c)
+        right.append(h)
+    return got, np.stack(right)
+
+
+def _gru() -> tuple[Any, np.ndarray]:
+    z, u, v, h = _numbers(5, 3, 57), 0.3 * _numbers(19, 57), _numbers(19), np.zeros((3, 19))
+    first = (jnp.zeros((3, 19)),)
+    got = jax.jit(lambda z, u, v: calls.recurred(z, u, v, first, None, calls.Reading("gru", False))[0])(z, u, v)
+    right = []
+    for step in z.astype(np.float64):
+        (r, s, g), (ru, su, gu) = np.split(step, 3, -1), np.split(h @ u, 3, -1)
+        s = _sigmoid(s + su)
+        h = (1 - s) * np.tanh(g + _sigmoid(r + ru) * (gu + v)) + s * h
+        right.append(h)
+    return got, np.stack(right)
+
+
+def _sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-a))

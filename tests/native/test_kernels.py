@@ -1,0 +1,230 @@
+"""The native kernels beside the same in plain JAX, in float64, over drawn shapes; and what happens without them.
+
+`check.cc` holds the kernels alone to plain loops, under an address sanitizer.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pellucid
+from pellucid import GRU, LSTM, RNN, Bidirectional, Conv, Dense, MaxPool, Network, ReLU, Sequential
+from pellucid.checkup import check_machine
+from pellucid.native import native, plain
+from pellucid.network.layer import Context, Layer
+
+SOURCE = Path(pellucid.__file__).parent / "native" / "source"
+here = pytest.mark.skipif(native().isa is None, reason=f"no native kernels: {native().why}")
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def outcome(layer: Layer, x: np.ndarray, valid: np.ndarray | None, dtype: type) -> dict[str, np.ndarray]:
+    """The output and the gradients of sum(sin(output)), by path, as the training step computes them."""
+    params, state = Network(layer).init(jax.random.key(0), jnp.asarray(x, jnp.float32))
+    leaves, tree = jax.tree.flatten(params)
+    weights = jax.tree.unflatten(tree, [jnp.asarray(0.4 * drawn(a.shape, i), dtype) for i, a in enumerate(leaves)])
+
+    def loss(weights, x):
+        y = Context(train=True, reverse_only=True, state=state, valid=valid).run(layer, weights, x)
+        return jnp.sin(y).sum(), y
+
+    (_, y), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(weights, jnp.asarray(x, dtype))
+    found = {jax.tree_util.keystr(path): value for path, value in jax.tree.leaves_with_path(gradients)}
+    return {name: np.asarray(value, np.float64) for name, value in {**found, "y": y}.items()}
+
+
+def agree(layer: Layer, x: np.ndarray, valid: np.ndarray | None = None) -> None:
+    text = str(jax.make_jaxpr(lambda x: Context(train=True, reverse_only=True, valid=valid).run(
+        layer, Network(layer).init(jax.random.key(0), x)[0], x))(jnp.asarray(x, jnp.float32)))  # fmt: skip
+    assert "pellucid_" in text, "the kernel is not in use: nothing would be compared"
+    swift = outcome(layer, x, valid, np.float32)
+    with jax.enable_x64(True), plain():
+        right = outcome(layer, x, valid, np.float64)
+    for name, value in right.items():
+        np.testing.assert_allclose(swift[name], value, rtol=0, atol=2e-5 * max(np.abs(value).max(), 1e-3), err_msg=name)
+
+
+@here
+@settings(max_examples=5, deadline=None)
+@given(
+    st.integers(1, 5), st.integers(3, 9), st.integers(3, 17), st.sampled_from([1, 3, 8, 20]), st.integers(1, 40),
+    st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.sampled_from(["same", "valid"]), st.booleans(),
+)  # fmt: skip
+def test_a_convolution_and_its_gradients(batch, high, wide, n, width, size, stride, dilation, padding, bias):
+    padding = padding if (size - 1) * dilation < 3 else "same"
+    layer = Conv(width, size, stride, padding, dilation, bias=bias)
+    agree(layer, drawn((batch, high, wide, n), width))
+
+
+@here
+def test_a_convolution_over_sequences_and_over_many_threads_worth_of_small_images():
+    agree(Conv(7, 3, stride=2), drawn((3, 11, 5), 0))
+    agree(Conv(33, 3, padding="valid"), drawn((9, 4, 4, 40), 1))  # windows are laid out for so narrow an output
+
+
+@here
+@pytest.mark.parametrize("layer", [MaxPool(2), MaxPool(3, stride=2, padding="same"), MaxPool(2, stride=1)])
+def test_the_largest_of_windows(layer):
+    agree(layer, drawn((3, 8, 7, 19), 2))
+
+
+@here
+@settings(max_examples=5, deadline=None)
+@given(
+    st.sampled_from([RNN, LSTM, GRU]), st.integers(1, 20), st.integers(1, 6), st.integers(1, 40), st.booleans(),
+    st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_recurrent_layers_and_their_gradients(kind, batch, steps, width, each_step, backwards, filled):
+    valid = np.arange(steps) < drawn((batch, 1), 3) * 2 + 3 if filled else None
+    agree(kind(width, each_step=each_step, backwards=backwards), drawn((batch, steps, 4), width), valid)
+
+
+@here
+def test_relu_units_and_both_directions():
+    agree(RNN(17, activation=ReLU()), drawn((5, 6, 3), 4))
+    agree(Bidirectional(GRU(9)), drawn((5, 6, 3), 5), np.arange(6) < np.array([[6], [1], [2], [6], [4]]))
+
+
+@here
+@pytest.mark.parametrize("layer", [Conv(6, 3), LSTM(5), GRU(5), RNN(5)])
+def test_every_transformation_works_outside_the_training_step(layer):
+    """The kernels have no forward mode and no rule for batching; plain JAX steps in, of any order."""
+    x = jnp.asarray(drawn((3, 4, 5, 2) if isinstance(layer, Conv) else (3, 4, 2), 6), jnp.float32)
+    net = Sequential(layer, Dense(1))
+    params, state = Network(net).init(jax.random.key(1), x)
+
+    def f(scale):
+        return Network(net).apply(params, state, x * scale)[0].sum()
+
+    def values():
+        many = jax.vmap(f)(jnp.array([0.5, 1.0, 2.0]))
+        forward = jax.jvp(f, (1.0,), (1.0,))[1]
+        return many, forward, jax.grad(f)(1.0), jax.hessian(f)(1.0)
+
+    got = values()
+    assert "pellucid_" in str(jax.make_jaxpr(f)(1.0))
+    with plain():
+        right = values()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4), got, right)
+
+
+@here
+def test_a_nan_comes_through():
+    x = drawn((2, 6, 4), 7)
+    x[0, 2, 1] = np.nan
+    for layer in (LSTM(3), GRU(3), RNN(3), RNN(3, activation=ReLU())):
+        y = outcome(layer, x, None, np.float32)["y"]
+        assert np.isnan(y[0, 2:]).all() and np.isfinite(y[0, :2]).all() and np.isfinite(y[1]).all()
+    pooled = outcome(MaxPool(2), x, None, np.float32)["y"]
+    assert np.isnan(pooled[0, 1, 1]) and np.isfinite(pooled[1]).all()
+
+
+TRAIN = """
+import json, sys
+import pellucid as pc
+from pellucid.native import native
+import warnings
+from sklearn.datasets import load_digits
+x, y = load_digits(return_X_y=True)
+x = x.reshape(-1, 8, 8, 1).astype("uint8") if sys.argv[1] == "cnn" else x.reshape(-1, 8, 8).astype("float32")
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    run = pc.fit(sys.argv[1], pc.Dataset(x, y), steps=60, batch_size=32, out=sys.argv[2], baselines=False, seed=3, doctor="off")
+steps = [json.loads(line) for line in open(run.path / "record.jsonl")]
+print(json.dumps({
+    "isa": native().isa, "why": native().why,
+    "losses": [line["loss"] for line in steps if line.get("kind") == "step" and line["step"] <= 20],
+    "end": run.result["validation"]["loss"],
+    "told": [str(t.message) for t in told if "native kernels" in str(t.message)],
+}))
+"""
+
+
+def train(network: str, out: Path, **environment: str) -> dict:
+    import json
+
+    path = str(Path(pellucid.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, network, str(out)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@here
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["cnn", "lstm:16"])
+def test_a_training_goes_the_same_way_with_and_without(network, tmp_path):
+    swift = train(network, tmp_path / "swift", PELLUCID_NATIVE="1")
+    slow = train(network, tmp_path / "slow", PELLUCID_NATIVE="0")
+    assert swift["isa"] == native().isa and slow["isa"] is None and "PELLUCID_NATIVE=0" in slow["why"]
+    assert len(swift["losses"]) >= 5
+    np.testing.assert_allclose(swift["losses"], slow["losses"], rtol=1e-4)
+    assert swift["end"] == pytest.approx(slow["end"], rel=0.02)
+
+
+def test_a_damaged_library_is_told_of_once_and_not_used(monkeypatch, tmp_path):
+    from pellucid.native import library
+
+    damaged = tmp_path / "kernels.so"
+    damaged.write_bytes(b"\x7fELF, but no more")
+    monkeypatch.setattr(library, "PATH", damaged)
+    library.native.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="native kernels cannot be used.*To mend it") as told:
+            found = library.native()
+        with warnings.catch_warnings(record=True) as later:
+            warnings.simplefilter("always")
+            assert library.native() is found and not library.usable(jnp.ones(2))
+        assert not later and len(told) == 1 and found.isa is None and "not usable" in found.why
+    finally:
+        library.native.cache_clear()
+
+
+def test_this_machine_computes_rightly():
+    found = check_machine()
+    assert found["agrees"], found["checks"]
+    assert found["versions"]["kernels"] == (native().isa or "plain")
+    assert ("kernel: lstm" in [check["name"] for check in found["checks"]]) == (native().isa is not None)
+
+
+@pytest.mark.slow
+def test_kernels_against_plain_loops_under_an_address_sanitizer(tmp_path):
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler is here")
+    tables = {"base": ("4", "6", [])}
+    if native().isa in ("avx2", "avx512"):
+        tables["avx2"] = ("8", "6", ["-mavx2", "-mfma"])
+    if native().isa == "avx512":
+        tables["avx512"] = ("16", "14", [f"-mavx512{part}" for part in ("f", "vl", "dq", "bw")] + ["-mavx2", "-mfma"])
+    elif sys.platform != "linux" or not tables.get("avx2"):
+        pytest.skip("the dispatcher wants all tables; they are built for x86-64 alone")
+    common = [compiler, "-std=c++17", "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize=alignment",
+              "-fno-sanitize-recover=all", f"-I{SOURCE}"]  # fmt: skip
+    built = []
+    for name, (lanes, rows, flags) in tables.items():
+        built.append(tmp_path / f"{name}.o")
+        names = [f"-DPELLUCID_LANES={lanes}", f"-DPELLUCID_TILE_ROWS={rows}", f'-DPELLUCID_NAME="{name}"',
+                 f"-DPELLUCID_TABLE=kernels_{name}"]  # fmt: skip
+        subprocess.run([*common, *flags, *names, "-c", SOURCE / "kernels.cc", "-o", built[-1]], check=True)
+    check = tmp_path / "check"
+    sources = [Path(__file__).with_name("check.cc"), SOURCE / "dispatch.cc"]
+    subprocess.run([*common, *sources, *built, "-pthread", "-o", check], check=True)
+    for name in tables:
+        done = subprocess.run([check, name, "25", "7"], capture_output=True, text=True)
+        assert done.returncode == 0 and f"{name}: 25 cases, 0 failures" in done.stdout, done.stdout + done.stderr
