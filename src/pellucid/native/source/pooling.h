@@ -13,7 +13,7 @@ PELLUCID_INLINE void places(const Pooling& p, long i, long j, Body body) {
   }
 }
 
-PELLUCID_INLINE Vec larger(Vec best, Vec here) { return (here > best) | (here != here) ? here : best; }
+PELLUCID_INLINE Vec larger(Vec best, Vec here) { return ((here > best) | (here != here)) ? here : best; }
 
 void largest(Parallel& pool, const Pooling& p, const float* x, float* y) {
   pool.each(p.batch, [&](long image) {
