@@ -17,6 +17,7 @@ import numpy as np
 from pellucid.data.array_encoder import ArrayEncoder
 from pellucid.data.dataset import frame_like, is_table, is_texts
 from pellucid.data.image_files import read_images
+from pellucid.data.lazy import Rows
 from pellucid.data.moments import moments, row_chunks
 from pellucid.data.sequences import Sequences
 from pellucid.errors import DataError, PellucidWarning
@@ -81,7 +82,7 @@ class Features:
             made = cls(encoder, (len(encoder.names),), "float32", encoder.names, "feature", np.empty(0), np.empty(0))
             plain = ~np.array(encoder.standardised, dtype=bool)
         else:
-            encoder, notes = ArrayEncoder.fit(x, rows, names)
+            encoder, notes = _fit_array(x, rows, names)
             made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, _per(x), np.empty(0), np.empty(0))
             plain = np.array(encoder.plain, dtype=bool)
         mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
@@ -184,6 +185,14 @@ class Features:
             return cls(encoder, tuple(data["shape"]), data["dtype"], tuple(data["names"]), data["per"], mean, scale)
         except (KeyError, TypeError) as error:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
+
+
+def _fit_array(x: Any, rows: np.ndarray, names: Any) -> tuple[ArrayEncoder, list[str]]:
+    if not isinstance(x, Rows):
+        return ArrayEncoder.fit(x, rows, names)
+    from pellucid.data.array_stream import fit_streamed
+
+    return fit_streamed(x, rows, tuple(names) if names is not None and x.ndim == 2 else ())
 
 
 def _no_array(features: Features, where: str, got: str) -> DataError:

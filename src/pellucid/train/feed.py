@@ -1,6 +1,7 @@
 """Examples on the device: all of them at once, or, of a set larger than memory, those of one chunk after the other."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -16,15 +17,16 @@ CHUNK_BYTES = 128 << 20  # of the examples of one chunk, where they are not all 
 
 
 class Feed:
-    """`chunk(order, first)` gives (data, order, skipped) for the chunk that begins at step `first` of an epoch: the
-    examples, the order in which they are taken, and how many of the epoch's rows come before.
+    """`chunk(order, first, following)` gives (data, order, skipped) for the chunk that begins at step `first` of an
+    epoch: the examples, the order in which they are taken, and how many of the epoch's rows come before.
 
-    While a chunk is computed, a thread reads the next one.
+    While a chunk is computed, a thread reads the next one; at an epoch's end, in the order `following()`, the first one
+    of the next epoch, which is so at hand when the network has been scored.
     """
 
     def __init__(self, program: Program, train: Part, steps: int):
         self.program, self.train, self.steps = program, train, steps
-        self.next: tuple[tuple[int, int], Future] | None = None
+        self.next: tuple[int, Future[tuple[np.ndarray, Data]]] | None = None  # (first step, (order, data))
         self.waited = 0.0  # seconds in which the training stood still for want of examples
         if program.streamed:
             row = int(np.prod(train.x.shape[1:])) * np.dtype(train.x.dtype).itemsize
@@ -37,23 +39,33 @@ class Feed:
             self.data = Data(*(None if a is None else jnp.asarray(a) for a in (train.x, train.y, train.weight)))
         self.order: tuple[int, jax.Array] | None = None
 
-    def chunk(self, order: np.ndarray, first: int) -> tuple[Data, Any, int]:
+    def chunk(
+        self, order: np.ndarray, first: int, following: Callable[[], np.ndarray] | None = None
+    ) -> tuple[Data, Any, int]:
         if not self.program.streamed:
             if self.order is None or self.order[0] != id(order):
                 self.order = id(order), jnp.asarray(order)
                 self._held = order  # so that its id stays its own
             return self.data, self.order[1], 0
-        key, began = (id(order), first), time.perf_counter()
-        if self.next is not None and self.next[0] == key:
-            found = self.next[1].result()
-        else:
+        began = time.perf_counter()
+        found = self._ahead(order, first)
+        if found is None:
             found = self._read(order, first)
         self.waited += time.perf_counter() - began
-        self._held, after = order, first + self.steps
-        self.next = None
+        after = first + self.steps
         if after < self.program.steps_per_epoch:
-            self.next = (id(order), after), self.reader.submit(self._read, order, after)
+            self.next = after, self.reader.submit(lambda: (order, self._read(order, after)))
+        elif following is not None:
+            self.next = 0, self.reader.submit(lambda: ((then := following()), self._read(then, 0)))
         return found, self._places, first * self.program.batch
+
+    def _ahead(self, order: np.ndarray, first: int) -> Data | None:
+        """The chunk, if it is the one that was read ahead; what was read in vain is let go of."""
+        asked, self.next = self.next, None
+        if asked is None or asked[0] != first:
+            return None
+        read, found = asked[1].result()
+        return found if read is order else None
 
     @property
     def _places(self) -> jax.Array:
