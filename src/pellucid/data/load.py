@@ -26,6 +26,7 @@ from pellucid.data.text import is_text_file, read_text, text_folder
 from pellucid.errors import DataError, SettingError
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
 KINDS = (
     "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), a text (.txt), an .npz file, a folder of IDX files, of "
     "Parquet files, of x.npy and y.npy, or of class folders with images"
@@ -170,6 +171,8 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
             return _with_columns(found, columns)
     if is_text_file(path):
         return _from_text([read_text(path)], name, path, target, columns)
+    if suffix in PARQUET:
+        return _from_parquet(path, (path,), name, target, columns, reading)
     if suffix in TABLES:
         from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
@@ -197,7 +200,25 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
     )
 
 
+def _from_parquet(
+    path: Path, files: tuple[Path, ...], name: str, target: Any, columns: dict[str, Any], reading: Reading
+) -> Dataset:
+    from pellucid.data.from_table import from_table
+    from pellucid.data.parquet_sets import read_parquet
+
+    table, notes = read_parquet(path, files, target, reading)
+    return from_table(table, target, columns, name=name, source=str(path), notes=notes, reading=reading)
+
+
+def _parquet_files(folder: Path) -> tuple[Path, ...]:
+    """The Parquet files of a folder, by name, if it holds no other (hidden ones and marks such as _SUCCESS aside)."""
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith((".", "_")))
+    return tuple(found) if all(p.is_file() and p.suffix.lower() in PARQUET for p in found) else ()
+
+
 def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:
+    if files := _parquet_files(path):
+        return _from_parquet(path, files, path.resolve().name, target, columns, reading)
     if suffix in (*TABLES, ".npz"):
         raise DataError("this is a folder, not a file", where=path, expected=f"a {suffix} file", got="a folder")
     if texts := text_folder(path):

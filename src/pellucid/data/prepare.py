@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data import lazy
 from pellucid.data.array_encoder import ArrayEncoder
 from pellucid.data.array_stream import stray_gaps
 from pellucid.data.arrays import missing
 from pellucid.data.dataset import Dataset, is_texts
 from pellucid.data.features import Features
 from pellucid.data.labels import split_targets
+from pellucid.data.lazy import OnDisk, Rows
 from pellucid.data.pairs import encode_pairs, prepare_pairs
 from pellucid.data.parts import Part, Prepared, check_split, choose_parts
 from pellucid.data.sequences import Sequences
@@ -83,8 +83,8 @@ def prepare(
         )
         notes += said
     notes += _target_notes(targets, data)
-    if isinstance(data.x, lazy.Rows) and isinstance(features.encoder, ArrayEncoder):
-        notes += stray_gaps(data.x, features.encoder, f"the held-out parts of {place}")
+    if isinstance(data.x, OnDisk):
+        notes += _strays(data.x, features, place)
 
     def part(rows: np.ndarray, name: str) -> Part | None:
         if not len(rows):
@@ -114,8 +114,12 @@ def encode(dataset: Dataset, features: Features, targets: Targets, where: str | 
     if targets.task == "pairs":
         return encode_pairs(dataset, features, place, say)
     data, known, notes = _labelled(dataset)
-    if isinstance(data.x, lazy.Rows):
-        x: Any = _left_on_disk(data.x, features, place)
+    x: Any
+    if isinstance(data.x, OnDisk):
+        x, said = features.on_disk(data.x, place)
+        if say is not None:
+            for text in said:
+                say(text)
     else:
         x = features.transform(data.x, place) if say is None else features.transform_own(data.x, place, say)
     if say is not None and len(known) < len(dataset):
@@ -191,10 +195,9 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
 
 
 def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: Targets, where: str, say: Any) -> Part:
-    if isinstance(data.x, lazy.Rows):
-        taken = data.x.take(rows)
-        x: Any = _left_on_disk(taken, f, where)
-        return Part(x, t.encode(data.y[rows], where), _weights_of(data, rows), _same(known, rows, taken))
+    if isinstance(data.x, OnDisk):
+        taken: Any = f.on_disk(data.x, where)[0].take(rows)
+        return Part(taken, t.encode(data.y[rows], where), _weights_of(data, rows), _same(known, rows, taken))
     everything = len(rows) == len(data) and bool((rows == np.arange(len(rows))).all())
     raw = data.x if everything else data.x[rows]
     x = f.transform_own(raw, where, say)
@@ -202,20 +205,14 @@ def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: 
     return Part(x, y, _weights_of(data, rows), known[rows])
 
 
-def _left_on_disk(x: lazy.Rows, features: Features, where: str) -> lazy.Rows:
-    """Rows that are encoded as they are read, where that is more than to read them; a check against training first."""
-    first = features.transform_own(x[:1], where, lambda said: None)
-    if first.dtype == x.dtype and _as_they_lie(features.encoder):
-        return x
-    return x.through(lambda raw: features.transform_own(raw, where, lambda said: None), features.shape, features.dtype)
+def _strays(x: OnDisk, features: Features, place: str) -> list[str]:
+    """What is to be said of values that are missing outside the training rows, where those had none."""
+    if isinstance(x, Rows) and isinstance(features.encoder, ArrayEncoder):
+        return stray_gaps(x, features.encoder, f"the held-out parts of {place}")
+    return features.on_disk(x, f"the held-out parts of {place}")[1]
 
 
-def _as_they_lie(encoder: Any) -> bool:
-    """Whether float32 and bytes need no more than to be read: nothing to fill, nothing to shift."""
-    return not (encoder.fill or encoder.flagged or encoder.offset)
-
-
-def _same(known: np.ndarray, rows: np.ndarray, x: lazy.Rows) -> np.ndarray:
+def _same(known: np.ndarray, rows: np.ndarray, x: Rows) -> np.ndarray:
     """`known[rows]`, without a second copy of millions of row numbers where they are those of `x`."""
     mine = known[rows]
     return x.index if x.index is not None and np.array_equal(x.index, mine) else mine

@@ -95,6 +95,13 @@ def cannot(data: Dataset) -> SettingError:
     )  # fmt: skip
 
 
+def cannot_because(where: object, what: str) -> SettingError:
+    return SettingError(
+        f"{what} cannot be streamed", where=f"stream, {where}", expected="a table whose rows are examples",
+        fix="leave stream out",
+    )  # fmt: skip
+
+
 def room() -> int:
     """Bytes that examples may take in memory."""
     return int(available() * SHARE)
