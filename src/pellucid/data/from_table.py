@@ -59,12 +59,14 @@ def from_table(
             notes.append(f"column {given!r} is the {role} and no feature")
         elif given is not None:
             vectors[role] = given
-    x = table.drop(taken)
+    x: Any = table.drop(taken)
     if not x.width:
         raise DataError(
             "no feature is left", where=where, expected="a column besides the target", got=", ".join(table.columns)
         )
-    text = reading.text if reading.text is not None or not targets or isinstance(x, LazyTable) else only_text(x)
+    text = reading.text
+    if text is None and targets and not isinstance(table, LazyTable):
+        text = only_text(x)
     if text is not None:
         x = _text_alone(x, text, reading, where, notes)
     return Dataset(

@@ -88,11 +88,10 @@ class Rows(OnDisk):
             wanted: Any = np.arange(*rows.indices(len(self.array)))
         else:
             wanted = np.asarray(rows) if self.index is None else self.index[rows]
-        if np.ndim(wanted) == 0:
-            return self._read(np.asarray(wanted)[None])[0]
         if wanted.dtype == bool:
             wanted = np.flatnonzero(wanted)
-        return self._read(np.where(wanted < 0, wanted + len(self.array), wanted))
+        wanted = np.where(wanted < 0, wanted + len(self.array), wanted)
+        return self._read(wanted) if np.ndim(wanted) else self._read(wanted[None])[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

@@ -34,7 +34,7 @@ def read_parquet(path: Path, files: tuple[Path, ...], target: Any, reading: Read
         raise cannot_because(path, why)
     if why or not (reading.stream or (reading.stream is None and table.unpacked > room())):
         return table.read(), []
-    return table, [said(table.unpacked, room(), reading.stream)]
+    return table, [said(table.unpacked)]
 
 
 def _why_not(table: LazyTable, target: Any, reading: Reading) -> str:

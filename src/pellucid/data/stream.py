@@ -35,11 +35,10 @@ def streamed(data: Dataset, asked: bool | None) -> Dataset:
         return _read(data)
     parts = [part for part in (data, data.validation, data.test) if part is not None]
     size = sum(encoded_bytes(part.x) for part in parts if isinstance(part.x, np.ndarray))
-    most = room()
-    if not asked and size <= most and not (_decoded(data) and data.x.nbytes > lazy.LARGEST):
+    if not asked and size <= room() and not (_decoded(data) and data.x.nbytes > lazy.LARGEST):
         return _read(data)
     own = {name: _left(part) for name in ("validation", "test") if (part := getattr(data, name)) is not None}
-    return replace(_left(data), notes=(*data.notes, said(size, most, asked)), **own)
+    return replace(_left(data), notes=(*data.notes, said(size)), **own)
 
 
 def _read(data: Dataset) -> Dataset:
@@ -64,12 +63,11 @@ def encoded_bytes(x: np.ndarray) -> int:
     return int(np.prod(x.shape, dtype=np.int64)) * (1 if x.dtype == np.uint8 else 4)
 
 
-def said(size: int, most: int, asked: bool | None) -> str:
-    """The one line that a person is told."""
-    why = "as asked for" if asked else f"for more than {short(most)} would crowd the memory (--no-stream)"
+def said(size: int) -> str:
+    """The one line that a person is told; the same whoever asked for it, so that a resumed run says the same."""
     return (
-        f"{short(size)} of examples stay on disk and are streamed, {why}; the checks before training, baselines and "
-        "inspection look at samples of rows"
+        f"{short(size)} of examples stay on disk and are streamed (--no-stream reads them into memory); the checks "
+        "before training, baselines and inspection look at samples of rows"
     )
 
 
