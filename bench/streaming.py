@@ -6,8 +6,8 @@
 
 The contenders alternate, each in a process of its own. "memory" has the same set with `stream=False`; where it would not
 fit (--memory-gb), both train on as much of it as fits for the rate, and the whole set is streamed once more for the
-memory. The rate is that of the epochs after the first (the first compiles); "beyond the model" is the largest resident
-memory (VmHWM) less that of a run of the same network on a thousand rows. Everything is removed in the end.
+memory. The rate is that of the epochs after the first, which compiles; "beyond the model" is the largest resident memory
+(VmHWM) less that of a run of the same network on a thousand rows. Everything is removed in the end.
 """
 
 import argparse

@@ -14,8 +14,8 @@ from pellucid.train import feed
 from pellucid.train.order import BLOCK, by_blocks
 
 SETTINGS = {
-    "network": "mlp:8,dropout=0.1", "epochs": 3, "batch_size": 7, "baselines": False, "inspect": False, "doctor": "hint",
-    "class_weights": "balanced",
+    "network": "mlp:8,dropout=0.1", "epochs": 3, "batch_size": 7, "baselines": False, "inspect": False,
+    "doctor": "hint", "class_weights": "balanced",
 }  # fmt: skip
 KEPT = ("weights.safetensors", "record.jsonl", "network.json")
 

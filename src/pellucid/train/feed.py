@@ -13,6 +13,7 @@ from pellucid.data import Part
 from pellucid.network.rows import pad_rows
 from pellucid.train.step import Data, Program
 
+Taken = tuple[Data, jax.Array]
 CHUNK_BYTES = 128 << 20  # of the examples of one chunk, where they are not all on the device
 
 
@@ -26,7 +27,7 @@ class Feed:
 
     def __init__(self, program: Program, train: Part, steps: int):
         self.program, self.train, self.steps = program, train, steps
-        self.next: tuple[int, Future[tuple[np.ndarray, Data]]] | None = None  # (first step, (order, data))
+        self.next: tuple[int, Future[tuple[np.ndarray, Taken]]] | None = None  # (first step, (order, what was read))
         self.waited = 0.0  # seconds in which the training stood still for want of examples
         if program.streamed:
             row = int(np.prod(train.x.shape[1:])) * np.dtype(train.x.dtype).itemsize
@@ -57,9 +58,9 @@ class Feed:
             self.next = after, self.reader.submit(lambda: (order, self._read(order, after)))
         elif following is not None:
             self.next = 0, self.reader.submit(lambda: ((then := following()), self._read(then, 0)))
-        return found, self._places, first * self.program.batch
+        return *found, first * self.program.batch
 
-    def _ahead(self, order: np.ndarray, first: int) -> Data | None:
+    def _ahead(self, order: np.ndarray, first: int) -> Taken | None:
         """The chunk, if it is the one that was read ahead; what was read in vain is let go of."""
         asked, self.next = self.next, None
         if asked is None or asked[0] != first:
@@ -67,13 +68,14 @@ class Feed:
         read, found = asked[1].result()
         return found if read is order else None
 
-    @property
-    def _places(self) -> jax.Array:
-        return jnp.arange(self.steps * self.program.batch, dtype=jnp.int32)
-
-    def _read(self, order: np.ndarray, first: int) -> Data:
-        """The rows of one chunk, in their order; always as many, so that one compilation serves the last chunk too."""
+    def _read(self, order: np.ndarray, first: int) -> Taken:
+        """The rows of one chunk as they lie on the disk, and the order in which they are taken; always as many, so that
+        one compilation serves the last chunk too."""
         batch = self.program.batch
         rows, _ = pad_rows(order[first * batch : (first + self.steps) * batch], self.steps * batch)
+        lying = np.argsort(rows, kind="stable")
+        places = np.empty(len(rows), np.int32)
+        places[lying] = np.arange(len(rows), dtype=np.int32)
+        rows = rows[lying]
         weight = None if self.train.weight is None else jnp.asarray(self.train.weight[rows])
-        return Data(jnp.asarray(self.train.x[rows]), jnp.asarray(self.train.y[rows]), weight)
+        return Data(jnp.asarray(self.train.x[rows]), jnp.asarray(self.train.y[rows]), weight), jnp.asarray(places)
