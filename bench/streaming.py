@@ -4,10 +4,10 @@
     python bench/streaming.py --gb 2 --rounds 3 --kind parquet
     python bench/streaming.py --kind images --gb 2
 
-The contenders alternate, each in a process of its own. "memory" has the same set with `stream=False`; where it would not
-fit (--memory-gb), both train on as much of it as fits for the rate, and the whole set is streamed once more for the
-memory. The rate is that of the epochs after the first, which compiles; "beyond the model" is the largest resident memory
-(VmHWM) less that of a run of the same network on a thousand rows. Everything is removed in the end.
+The contenders alternate, each in a process of its own. "memory" has the same set with `stream=False`; where it would
+not fit (--memory-gb), both train on as much of it as fits for the rate, and the whole set is streamed once more for the
+memory. The rate is that of the epochs after the first, which compiles; "beyond the model" is the largest resident
+memory (VmHWM) less that of a run of the same network on a thousand rows. Everything is removed in the end.
 """
 
 import argparse
@@ -59,9 +59,11 @@ def child(source: Path, stream: bool, network: str, epochs: int) -> None:
 
     class Clock(pc.Callback):
         ends: list[float] = []  # noqa: RUF012
+        spent: list[float] = []  # noqa: RUF012
 
         def epoch_ended(self, event):
             self.ends.append(time.perf_counter())
+            self.spent.append(time.process_time())
 
     began = time.perf_counter()
     run = pc.fit(
@@ -72,6 +74,7 @@ def child(source: Path, stream: bool, network: str, epochs: int) -> None:
     later = Clock.ends[-1] - Clock.ends[0]
     print(json.dumps({
         "rate": rows * (epochs - 1) / later, "peak": run.result["peak_memory_bytes"], "loss": run.history[-1]["sample"],
+        "processor": Clock.spent[-1] - Clock.spent[0],
         "waited": run.result["waiting_seconds"], "seconds": time.perf_counter() - began, "rows": rows,
         "until first epoch": Clock.ends[0] - began,
     }))  # fmt: skip
@@ -94,16 +97,20 @@ def main(options: argparse.Namespace, folder: Path) -> None:
     base = measure(make(folder / "base", options.kind, 1000), True, options)["peak"]
     part = make(folder / "part", options.kind, some)
     rates: dict[str, list[float]] = {"memory": [], "disk": []}
+    spent: dict[str, list[float]] = {"memory": [], "disk": []}
     for number in range(options.rounds):
         for name in rates:
             found = measure(part, name == "disk", options)
             rates[name].append(found["rate"])
+            spent[name].append(found["processor"])
             told = ", ".join(f"{k} {v:,.1f}" for k, v in found.items() if isinstance(v, float))
             print(
                 f"round {number + 1}, {name:<6} {told}, peak {found['peak'] / 1e6:,.0f} MB, {found['loss']}", flush=True
             )
     ratio = statistics.median(d / m for d, m in zip(rates["disk"], rates["memory"], strict=True))
     print(f"rate from disk / from memory: {ratio:.3f} (median of {options.rounds}), of {some:,} rows")
+    ratio = statistics.median(m / d for d, m in zip(spent["disk"], spent["memory"], strict=True))
+    print(f"processor time from memory / from disk: {ratio:.3f} (what a busy machine leaves of the comparison)")
     if some < rows:
         shutil.rmtree(part)
         part = make(folder / "whole", options.kind, rows)

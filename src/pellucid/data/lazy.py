@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data.mapped import place_of
+from pellucid.data.mapped import map_of, place_of
 from pellucid.errors import DataError
 
 LARGEST = 1 << 30  # bytes of images that are read into memory; larger sets stay on disk
 THREADS = min(4, os.cpu_count() or 1)  # a disk serves several requests better than one
 STRETCH = 2 << 20  # bytes that a thread reads at a time
+GAP = 8 << 10  # bytes between two rows that are cheaper to read along than to ask for anew
+FEW = 8  # rows that lie near each other, for which it is worth it
+SPAN = 4 << 20  # bytes that are asked for at once
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
@@ -130,8 +133,8 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _raw(array: np.ndarray, rising: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
-    """Rows of an array, their numbers rising, in a new array or `into` one: each run of neighbours is one request to the
-    disk."""
+    """Rows of an array, their numbers rising, in a new array or in `into`. Rows that lie near each other are one
+    request to the disk, with what lies between them."""
     found = np.empty((len(rising), *array.shape[1:]), array.dtype) if into is None else into
     place = place_of(array) if hasattr(os, "preadv") else None
     if place is None:
@@ -139,22 +142,55 @@ def _raw(array: np.ndarray, rising: np.ndarray, into: np.ndarray | None = None) 
     if place is None or not found.nbytes:
         return found
     path, offset = place
-    size = found.nbytes // len(rising)
-    view = found.reshape(-1).view(np.uint8).data
-    heads = np.flatnonzero(np.diff(rising, prepend=-2) != 1)  # a row that is asked for twice begins anew
-    begins = (offset + rising[heads].astype(np.int64) * size).tolist()
-    cuts = (np.append(heads, len(rising)) * size).tolist()
+    rows = found.reshape(len(rising), -1).view(np.uint8)  # [n, bytes of a row]
+    runs, spans = _plan(rising, rows.shape[1])
     file = _opened(path)
     try:
-        for begin, start, stop in zip(begins, cuts[:-1], cuts[1:], strict=True):
-            while start < stop:  # one call may give less than it was asked for
-                got = os.preadv(file, (view[start:stop],), begin)
-                if got <= 0:
-                    raise _cut_off(path, array)
-                start, begin = start + got, begin + got
+        _fill(file, rows, runs, rising[runs[:, 0]], offset, array)
+        for start, stop in spans.tolist():
+            first = int(rising[start])
+            span = np.empty((int(rising[stop - 1]) + 1 - first, rows.shape[1]), np.uint8)
+            _fill(file, span, np.array([[0, len(span)]]), np.array([first]), offset, array)
+            np.take(span, rising[start:stop] - first, axis=0, out=rows[start:stop])
     finally:
         os.close(file)
     return found
+
+
+def _plan(rising: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(runs of neighbours, spans of rows that merely lie near each other), each [n, 2]: places from and to. size: bytes
+    of a row."""
+    apart = np.diff(rising) != 1
+    begins = rising.astype(np.int64) * size
+    far = (np.diff(begins) > size + GAP) | (np.diff(begins // SPAN) != 0)
+    spans = _cut(far)
+    gaps = np.concatenate([[0], np.cumsum(apart)])
+    loose = gaps[spans[:, 1] - 1] - gaps[spans[:, 0]] >= FEW  # of single runs, a few are as well asked for one by one
+    spans = spans[loose]
+    runs = _cut(apart | far)
+    covered = np.zeros(len(rising) + 1, np.int8)
+    np.add.at(covered, spans[:, 0], 1)
+    np.add.at(covered, spans[:, 1], -1)
+    return runs[covered.cumsum()[runs[:, 0]] == 0], spans
+
+
+def _cut(between: np.ndarray) -> np.ndarray:
+    """Stretches [n, 2] that end where `between`, of one place and the next, is true."""
+    cuts = np.concatenate([[0], np.flatnonzero(between) + 1, [len(between) + 1]])
+    return np.stack([cuts[:-1], cuts[1:]], axis=1)
+
+
+def _fill(file: int, rows: np.ndarray, runs: np.ndarray, firsts: np.ndarray, offset: int, array: np.ndarray) -> None:
+    """Read into rows[start:stop] of each run what lies at row `first` of the file; the loop that all time goes into."""
+    view, size, read = rows.reshape(-1).data, rows.shape[1], os.preadv
+    starts, stops = (runs * size).T.tolist()
+    for start, stop, begin in zip(starts, stops, (offset + firsts.astype(np.int64) * size).tolist(), strict=True):
+        got = read(file, (view[start:stop],), begin)
+        while got < stop - start:  # one call may give less than it was asked for
+            more = read(file, (view[start + got : stop],), begin + got)
+            if more <= 0:
+                raise _cut_off(array)
+            got += more
 
 
 def _opened(path: str) -> int:
@@ -167,7 +203,8 @@ def _opened(path: str) -> int:
         ) from None  # fmt: skip
 
 
-def _cut_off(path: str, array: np.ndarray) -> DataError:
+def _cut_off(array: np.ndarray) -> DataError:
+    path = str(getattr(map_of(array), "filename", ""))
     return DataError(
         "the file became shorter while it was read", where=path,
         expected=f"{array.nbytes:,} bytes of {array.dtype}, shape {array.shape}",
