@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pellucid.data import Dataset, lazy, load, prepare, stream, table_cache
+from pellucid.data import Dataset, encode, lazy, load, prepare, stream, table_cache
 from pellucid.data.lazy import Rows
 from pellucid.errors import DataError, ResourceError, SettingError
 
@@ -188,6 +188,18 @@ def test_the_encoded_rows_are_written_once_and_found_again(folder, monkeypatch):
     os.utime(folder / "part1.parquet", (2, 2))
     prepare(load(folder, **words))
     assert len(cached()) == 1
+
+
+def test_a_few_rows_are_encoded_without_the_rest(folder):
+    words = {"target": "price", "stream": True}
+    data = load(folder, **words)
+    fitted = prepare(data, seed=0)
+    written = cached()
+    few = encode(data.take(np.array([899, 4])), fitted.features, fitted.targets)
+    whole = encode(load(folder, target="price"), fitted.features, fitted.targets)
+    np.testing.assert_array_equal(few.x, whole.x[[899, 4]])
+    np.testing.assert_array_equal(few.y, whole.y[[899, 4]])
+    assert cached() == written
 
 
 def test_no_room_on_the_disk(folder, monkeypatch):

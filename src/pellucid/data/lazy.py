@@ -37,6 +37,9 @@ class OnDisk:
     def take(self, rows: Any) -> Any:
         raise NotImplementedError
 
+    def __getitem__(self, rows: Any) -> Any:
+        raise NotImplementedError
+
 
 class Rows(OnDisk):
     """Rows `index` (None: all) of `array`, as an array would give them: `rows[3:5]`, `rows[[1, 7]]`.

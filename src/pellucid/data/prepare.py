@@ -25,6 +25,8 @@ from pellucid.data.targets import Targets
 from pellucid.data.text import encode_language, prepare_language
 from pellucid.errors import DataError, SettingError, nearest
 
+FEW = 64  # rows
+
 
 def prepare(
     dataset: Dataset,
@@ -114,6 +116,8 @@ def encode(dataset: Dataset, features: Features, targets: Targets, where: str | 
     if targets.task == "pairs":
         return encode_pairs(dataset, features, place, say)
     data, known, notes = _labelled(dataset)
+    if isinstance(data.x, OnDisk) and len(data) <= FEW:
+        data = replace(data, x=data.x[0 : len(data)])  # a few rows of a set on disk: not the place to encode all of it
     x: Any
     if isinstance(data.x, OnDisk):
         x, said = features.on_disk(data.x, place)
