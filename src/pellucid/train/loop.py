@@ -215,9 +215,9 @@ class Loop:
 
     def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any, Any]:
         """Run the first `count` of these segments; numbers: in place of the loop's own (a learning rate)."""
-        following = self.epoch + 1
+        following, last = self.epoch + 1, self.epoch_start + self.program.steps_per_epoch >= self.settings.updates
         data, order, skipped = self.feed.chunk(
-            self._shuffled(), self.step - self.epoch_start, lambda: self.orders(following)
+            self._shuffled(), self.step - self.epoch_start, None if last else lambda: self.orders(following)
         )
         self.carry, losses, rows, squares = run_chunk(
             self.program, self.chunk_steps, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers},
