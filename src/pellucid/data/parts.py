@@ -63,7 +63,7 @@ def runs(n: int, most: int) -> np.ndarray:
     sample of a set that lies sorted.
 
     >>> runs(1000, 128).tolist()[:5], len(runs(1000, 128))
-    ([0, 1, 16, 17, 31], 128)
+    ([0, 1, 16, 17, 32], 128)
     """
     if n <= most:
         return np.arange(n)
