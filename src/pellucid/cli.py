@@ -87,6 +87,7 @@ def train(
     each_step: words.EachStep = False,
     image_size: words.ImageSize = None,
     skip_bad: words.SkipBad = False,
+    stream: words.Stream = None,
     weight: words.Weight = None,
     class_weights: words.ClassWeights = None,
     folds: words.Folds = None,
@@ -106,6 +107,7 @@ def train(
     steps: words.Steps = None,
     patience: words.Patience = None,
     augment: words.Augment = None,
+    shuffle: words.Shuffle = None,
     seed: words.Seed = None,
     seeds: words.Seeds = None,
     plain: words.Plain = False,
@@ -126,7 +128,7 @@ def train(
     watch: words.Watch = False,
 ) -> int:
     """Train a network, and write a run."""
-    given = {k: v for k, v in locals().items() if v is not None and v is not False and v != []}
+    given = {k: v for k, v in locals().items() if v is not None and (v is not False or k == "stream") and v != []}
     from pellucid.commands.train import train
 
     return train(given)

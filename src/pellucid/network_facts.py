@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.data import Prepared
+from pellucid.data.parts import runs
 from pellucid.doctor.loss_checks import LossFacts
 from pellucid.doctor.network_checks import HeartFacts, Joint, LayerFacts, NetworkFacts, StepFacts
 from pellucid.doctor.row_checks import row_keys
@@ -31,15 +32,15 @@ HEART_OPERATIONS, HEART_STEPS = 2e11, (40, 200)  # a few seconds at most
 
 
 def batch_of(layer: Layer, prepared: Prepared, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of training rows drawn with the seed (the first ones, where they stay on disk); different rows first, and
-    classes in turn."""
+    """A batch of training rows drawn with the seed (runs of neighbours, where they stay on disk); different rows first,
+    and classes in turn."""
     train = prepared.train
     rows = batch_size(layer, jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype), len(train))
     pool = min(len(train), 16 * rows)
     if isinstance(train.x, np.ndarray):
         some = np.random.Generator(np.random.Philox(seed)).permutation(len(train))[:pool]
     else:
-        some = np.arange(pool)
+        some = runs(len(train), pool)
     x, y = np.asarray(train.x[some]), np.asarray(train.y[some])
     turn = _turns(row_keys(x))
     if y.ndim == 1 and prepared.targets.task == "classification":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.data import Dataset, Part, Prepared
+from pellucid.data.parts import runs
 from pellucid.doctor import column_checks, data_checks, loss_checks, network_checks, row_checks, target_checks
 from pellucid.doctor.checks import explained, guarded, run
 from pellucid.doctor.data_checks import DataFacts, Sample, Target
@@ -112,12 +113,12 @@ def _grouped(encoder: Any) -> tuple[int, ...]:
 
 
 def _sample(network: Network, part: Part) -> Sample:
-    """Rows spread evenly over the part; the first ones, where it stays on disk."""
+    """Rows spread evenly over the part; in runs of neighbours, where it stays on disk."""
     n = len(part)
     size = max(int(np.prod(part.x.shape[1:])), 1)
     few = min(n, MOST_ROWS, max(MOST_NUMBERS // size, 64))
     in_memory = isinstance(part.x, np.ndarray)
-    rows = (np.arange(few) * n) // few if in_memory else np.arange(few)
+    rows = (np.arange(few) * n) // few if in_memory else runs(n, few)
     x = np.asarray(part.x[rows] if few < n or not in_memory else part.x)
     whole = in_memory and part.x.nbytes <= MOST_HASHED
     keys = row_keys(part.x if whole else x)

@@ -49,13 +49,14 @@ class DataRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     each_step: bool = False
     image_size: int | tuple[int, int] | None = None
     skip_bad: bool = False
+    stream: bool | None = None  # examples stay on disk; None: where they are too many for the memory
     fingerprint: str | None = None
 
     def loading(self) -> dict[str, Any]:
         """What `data.load` is told beside the source."""
         names = (
             "target", "task", "group", "time", "weight", "validation", "test", "text", "sequences", "window",
-            "each_step", "image_size", "skip_bad",
+            "each_step", "image_size", "skip_bad", "stream",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -92,6 +93,7 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     freeze: list[str] = []
     rates: dict[str, float] = {}
     augment: str | list[str | dict[str, Any]] = []
+    shuffle: Literal["rows", "blocks"] | None = None  # None: rows, but blocks of what the memory cannot hold
     plain: bool = False
     signals: bool = True
     history: float = 64.0

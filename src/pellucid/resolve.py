@@ -19,8 +19,10 @@ import jax
 import msgspec
 
 import pellucid.network.catalogue  # noqa: F401  (a recipe may name any architecture)
-from pellucid.data import Features, Targets
+from pellucid.data import Features, Prepared, Targets
+from pellucid.data.lazy import OnDisk
 from pellucid.data.split import DEFAULT
+from pellucid.data.stream import available
 from pellucid.data.token_encoder import CONTEXT, TokenEncoder
 from pellucid.errors import NetworkError, SettingError, nearest
 from pellucid.network.adapt import adapt, arriving, introduced
@@ -223,7 +225,7 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment),
+        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows",
     )  # fmt: skip
     return settings, notes
 
@@ -311,6 +313,19 @@ def data_words(data: DataRecipe, features: Features) -> dict[str, Any]:
     kind = encoder.tokenizer.kind  # byte pairs are no default, but may come from the run that this one started from
     tokens = data.tokens or (kind if kind in ("characters", "words") else None)
     return {"split": data.split or (None if text else DEFAULT), "context": context, "tokens": tokens}
+
+
+def ordered(recipe: Recipe, prepared: Prepared) -> Recipe:
+    """The recipe with what streaming leaves to be said: that examples stay on disk, and how their rows are shuffled:
+    by blocks where the system has no memory left to keep the file in, for then each row is a request to the disk."""
+    x = prepared.train.x
+    if not isinstance(x, OnDisk):
+        return recipe
+    how = recipe.train.shuffle or ("blocks" if x.nbytes > available() else "rows")
+    return msgspec.structs.replace(
+        recipe, data=msgspec.structs.replace(recipe.data, stream=True),
+        train=msgspec.structs.replace(recipe.train, shuffle=how),
+    )  # fmt: skip
 
 
 def check_paths(network: Network, settings: Settings) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from pellucid import files, outcome, resolve
 from pellucid import recipe as recipes
 from pellucid.data import Dataset, Prepared, baselines, load, prepare
+from pellucid.data.stream import streamed
 from pellucid.doctor.finding import Finding
 from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, SettingError
 from pellucid.examine import Examination
@@ -47,6 +48,8 @@ class Callback:
     """What may be told while a run goes on. Override what you need; returning "stop" ends the run after that chunk."""
 
     def loading(self, done: int, total: int) -> None: ...
+
+    def preparing(self, said: str) -> None: ...
 
     def started(self, session: "Session") -> None: ...
 
@@ -104,6 +107,7 @@ class Session:
         self.prepared = like.prepared if like is not None and same else self._prepare(recipe, self.start)
         if "network" not in live:
             recipe = resolve.suggested(recipe, self.prepared.features, self.prepared.targets)
+        recipe = resolve.ordered(recipe, self.prepared)
         self.notes = list(self.prepared.notes)
         rows = len(self.prepared.train.y)
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
@@ -140,8 +144,12 @@ class Session:
             raise SettingError("there is no data", expected="a source: a file, a folder, or a built-in set")
         words = d.loading()
         if isinstance(data, Dataset) and not any(words.values()):
-            return data
-        return load(data if data is not None else d.source, progress=self._loading, **words)
+            return streamed(data, d.stream)
+        return load(data if data is not None else d.source, progress=self._loading, say=self._preparing, **words)
+
+    def _preparing(self, said: str) -> None:
+        for callback in self.callbacks:
+            callback.preparing(said)
 
     def _loading(self, done: int, total: int) -> None:
         for callback in self.callbacks:

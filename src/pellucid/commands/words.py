@@ -62,6 +62,10 @@ Augment = Annotated[
     str | None,
     _learn("--augment", metavar="LIST", help="Change images at random while training: flip,crop:4,cutout:8."),
 ]
+Shuffle = Annotated[
+    str | None,
+    _learn("--shuffle", metavar="HOW", help="rows, or blocks of neighbouring rows: for data on a slow disk."),
+]
 Seed = Annotated[int | None, _learn("--seed", metavar="N", help="Of split, initial weights and shuffling; default 0.")]
 Task = Annotated[
     str | None,
@@ -99,6 +103,13 @@ ImageSize = Annotated[
     str | None, _data("--image-size", metavar="N", help="Bring images to N x N, or HEIGHTxWIDTH: 32x48.")
 ]
 SkipBad = Annotated[bool, _data("--skip-bad", help="Leave out images that cannot be read, and say which.")]
+Stream = Annotated[
+    bool | None,
+    _data(
+        "--stream/--no-stream",
+        help="Leave examples on disk and read them as they are needed; default: where memory is too small for them.",
+    ),
+]
 Weight = Annotated[str | None, _data("--weight", metavar="COLUMN", help="How much a row counts.")]
 ClassWeights = Annotated[
     str | None, _data("--class-weights", metavar="LABEL=W,...", help="Weights of classes, or: balanced.")

@@ -59,10 +59,10 @@ class ArrayEncoder:
         if x.ndim != 2 or x.dtype.kind != "f":
             padded = x.dtype.kind == "f" and x.ndim == 3 and bool(np.isnan(x[:, -1]).any())
             if padded:
-                _check_padded(x, "x")
+                check_padded(x, "x")
                 return cls(shape, dtype, padded=True), [_padding_note(x)]
             if x.dtype.kind == "f":
-                _refuse_gaps(x, "x", "images and other arrays with gaps cannot be imputed")
+                refuse_gaps(x, "x", "images and other arrays with gaps cannot be imputed")
             return cls(shape, dtype, names), []
         return cls._fit_columns(x, rows, names)
 
@@ -77,12 +77,9 @@ class ArrayEncoder:
         shifted = [named[i] for i, frame in enumerate(frames) if frame != (0.0, 1.0)]
         offset, unit = zip(*frames, strict=True) if shifted else ((), ())
         if shifted:
-            more = f" and {len(shifted) - 1} more" if len(shifted) > 1 else ""
-            notes.append(
-                f"feature {shifted[0]!r}{more}: shifted or scaled before float32, which could not hold the spread"
-            )
+            notes.append(shifted_said(shifted))
         made = cls((width,), "float32", names, flagged, (), offset, unit)
-        if flagged or not all(_in_reach(made._framed(x[p])) for p in row_chunks(np.arange(len(x)), (width,))):
+        if flagged or not all(in_reach(made._framed(x[p])) for p in row_chunks(np.arange(len(x)), (width,))):
             made = replace(made, fill=tuple(_median(x[rows, i]) for i in range(width)))
         return made, notes
 
@@ -101,7 +98,7 @@ class ArrayEncoder:
         if self.dtype == "uint8":
             return _as_uint8(x, where)
         if self.padded:
-            _check_padded(x, where)
+            check_padded(x, where)
             return x.astype(np.float32)
         if x.dtype.kind != "f" and not self.offset:
             return x.astype(np.float32)
@@ -109,7 +106,7 @@ class ArrayEncoder:
 
     def _numbers(self, x: np.ndarray, where: str, say: Callable[[str], None] | None) -> np.ndarray:
         x = self._framed(x)
-        if _in_reach(x) and not self.flagged:
+        if in_reach(x) and not self.flagged:
             return x.astype(np.float32, copy=False)
         return self._fill(x, ~(np.abs(x) <= LARGEST_FLOAT32), where, say)
 
@@ -118,7 +115,7 @@ class ArrayEncoder:
 
     def _fill(self, x: np.ndarray, gaps: np.ndarray, where: str, say: Callable[[str], None] | None) -> np.ndarray:
         if len(self.given) != 1:
-            _refuse_gaps(x, where, "the array has values that are not finite")
+            refuse_gaps(x, where, "the array has values that are not finite")
         fill = np.array(self.fill) if self.fill else np.full(self.given[0], np.nan)
         fill = self._framed(fill)
         stray = gaps.copy()
@@ -147,8 +144,8 @@ class ArrayEncoder:
         return cls(**fields)
 
 
-def _check_padded(x: np.ndarray, where: str) -> None:
-    _refuse_gaps(_real_steps(x, where), where, "sequences may end in steps of NaN alone, and hold no other gaps")
+def check_padded(x: np.ndarray, where: str) -> None:
+    refuse_gaps(_real_steps(x, where), where, "sequences may end in steps of NaN alone, and hold no other gaps")
 
 
 def _real_steps(x: np.ndarray, where: str) -> np.ndarray:
@@ -184,21 +181,21 @@ def _as_uint8(x: np.ndarray, where: str) -> np.ndarray:
     )
 
 
-def _refuse_gaps(x: np.ndarray, where: str, problem: str) -> None:
+def refuse_gaps(x: np.ndarray, where: str, problem: str, first: int = 0) -> None:
+    """`DataError` where a value is not finite. first: the number of x's first row."""
     for start in range(0, len(x), 1024):
         bad = ~np.isfinite(x[start : start + 1024])
         if bad.any():
             place = np.argwhere(bad)[0]
             place[0] += start
+            got = x[tuple(place)]
+            place[0] += first
             raise DataError(
-                problem,
-                where=f"{where}, at {tuple(int(i) for i in place)}",
-                expected="finite numbers",
-                got=x[tuple(place)],
+                problem, where=f"{where}, at {tuple(int(i) for i in place)}", expected="finite numbers", got=got
             )
 
 
-def _in_reach(x: np.ndarray) -> bool:
+def in_reach(x: np.ndarray) -> bool:
     """Whether float32 can hold every value; False where a NaN is among them."""
     return bool(x.min() >= -LARGEST_FLOAT32 and x.max() <= LARGEST_FLOAT32)
 
@@ -210,9 +207,20 @@ def _median(values: np.ndarray) -> float:
 
 def _gap_note(name: str, values: np.ndarray) -> str:
     gaps, infinite = int((~np.isfinite(values)).sum()), int(np.isinf(values).sum())
-    how = "taken as 0" if gaps == len(values) else "filled with the median and flagged"
+    return gap_said(name, gaps, infinite, len(values))
+
+
+def gap_said(name: str, gaps: int, infinite: int, rows: int) -> str:
+    """What a person is told of a feature with gaps."""
+    how = "taken as 0" if gaps == rows else "filled with the median and flagged"
     said = f" ({infinite:,} of them infinite)" if infinite else ""
-    return f"feature {name!r}: {gaps:,} of {len(values):,} values are missing{said}, {how}"
+    return f"feature {name!r}: {gaps:,} of {rows:,} values are missing{said}, {how}"
+
+
+def shifted_said(names: list[str]) -> str:
+    """What a person is told of features that float32 could not hold as they are."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"feature {names[0]!r}{more}: shifted or scaled before float32, which could not hold the spread"
 
 
 def _frames(x: np.ndarray, rows: np.ndarray) -> list[tuple[float, float]]:

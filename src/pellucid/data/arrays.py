@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pellucid.data.mapped import open_stored
 from pellucid.errors import DataError
 
 # the names under which people save the parts of a set
@@ -109,11 +111,12 @@ def missing(values: np.ndarray) -> np.ndarray:
     return np.zeros(len(values), dtype=bool)
 
 
-def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
+def read_npz(path: Path, whole: bool = True) -> dict[str, dict[str, np.ndarray]]:
     """The parts of an `.npz` file: {"": {"x", "y", ...}, "validation": {...}, "test": {...}}, absent parts left out.
 
     Keys: `x` and `y` (or `X`, `Y`), alone or ended by `_train`, `_val`/`_valid`/`_validation`, `_test`;
-    and `weight`, `group`, `time` in the same manner. Object arrays raise `DataError`: nothing is ever unpickled.
+    and `weight`, `group`, `time` in the same manner. Without `whole`, an `x` that lies there uncompressed (`np.savez`)
+    is left in the file, as a memory map. Object arrays raise `DataError`: nothing is ever unpickled.
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
@@ -121,17 +124,11 @@ def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
     try:
         # opened here, for np.load leaves a file open that it cannot read
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            keys = {key.lower(): key for key in archive.files}
-            parts: dict[str, dict[str, np.ndarray]] = {}
-            for part, suffixes in NPZ_PARTS.items():
-                found = {
-                    field: _member(archive, keys[field + suffix], path)
-                    for suffix in reversed(suffixes)
-                    for field in ("x", "y", "weight", "group", "time")
-                    if field + suffix in keys
-                }
-                if "x" in found:
-                    parts[part] = found
+            keys = list(archive.files)
+            parts = {
+                part: {field: _member(archive, key, path, whole or field != "x") for field, key in found.items()}
+                for part, found in parts_of(keys).items()
+            }
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError("the .npz file cannot be read", where=path, expected="what np.savez wrote", got=error) from None
     if "" not in parts:
@@ -139,14 +136,36 @@ def read_npz(path: Path) -> dict[str, dict[str, np.ndarray]]:
             "the .npz file has no features",
             where=path,
             expected="the keys x and y, or x_train, y_train, x_test, y_test",
-            got=f"the keys {', '.join(keys.values()) or '(none)'}",
+            got=f"the keys {', '.join(keys) or '(none)'}",
             fix="save with np.savez(path, x=features, y=targets)",
         )
     return parts
 
 
-def _member(archive: Any, key: str, path: Path) -> np.ndarray:
+def parts_of(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """{part: {field: key}} of the names under which the arrays of a set are saved.
+
+    >>> parts_of(["x_train", "y_train", "x_test", "other"])
+    {'': {'x': 'x_train', 'y': 'y_train'}, 'test': {'x': 'x_test'}}
+    """
+    lower = {key.lower(): key for key in keys}
+    found: dict[str, dict[str, str]] = {}
+    for part, suffixes in NPZ_PARTS.items():
+        mine = {
+            field: lower[field + suffix]
+            for suffix in reversed(suffixes)
+            for field in ("x", "y", "weight", "group", "time")
+            if field + suffix in lower
+        }
+        if "x" in mine:
+            found[part] = mine
+    return found
+
+
+def _member(archive: Any, key: str, path: Path, whole: bool) -> np.ndarray:
     try:
+        if not whole and (mapped := open_stored(path, key)) is not None:
+            return mapped
         return archive[key]
     except ValueError as error:
         if "allow_pickle" not in str(error):

@@ -10,6 +10,8 @@ import numpy as np
 
 from pellucid.data.arrays import as_array, as_vector, to_numpy
 from pellucid.data.distinct import different
+from pellucid.data.lazy import OnDisk, Rows
+from pellucid.data.moments import row_chunks
 from pellucid.data.sequences import Sequences
 from pellucid.data.steps import only_real, stacked, targets_each_step
 from pellucid.errors import DataError, SettingError, nearest
@@ -39,7 +41,8 @@ class Dataset(Shown):
     (4, (4, 2))
     """
 
-    x: Any  # np.ndarray | pl.DataFrame | Sequences once made; texts are an array of objects [n]
+    # np.ndarray | pl.DataFrame | Sequences once made, or what stays on disk (lazy.OnDisk); texts are objects [n]
+    x: Any
     y: Any = None  # np.ndarray | pl.DataFrame | None once made
     name: str = "data"
     source: str = ""
@@ -93,7 +96,7 @@ class Dataset(Shown):
         pick = lambda v: None if v is None else v[rows]  # noqa: E731
         return replace(
             self,
-            x=self.x[rows],
+            x=self.x.take(rows) if isinstance(self.x, OnDisk) else self.x[rows],
             y=pick(self.y),
             weight=pick(self.weight),
             group=pick(self.group),
@@ -111,14 +114,15 @@ class Dataset(Shown):
         >>> a.fingerprint() == Dataset([[1.0]], [0]).fingerprint() != b.fingerprint()
         True
         """
-        digest = hashlib.sha256()
-        _hash_dataset(digest, self)
+        begun = getattr(self.x, "begun", None)  # the hash of a table's columns, where they were read already
+        digest = hashlib.sha256() if begun is None else begun.copy()
+        _hash_dataset(digest, self, () if begun is None else ("x",))
         return "sha256:" + digest.hexdigest()
 
 
 def is_table(x: Any) -> bool:
     """True for a polars table, False for an array and for sequences: what `Dataset` holds is one of these."""
-    return not isinstance(x, np.ndarray | Sequences)
+    return not isinstance(x, np.ndarray | Sequences | Rows)
 
 
 def is_texts(x: Any) -> bool:
@@ -136,8 +140,8 @@ def frame_like(x: Any) -> bool:
     return type(x).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") or hasattr(x, "__arrow_c_stream__")
 
 
-def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame | Sequences:
-    if isinstance(x, Sequences):
+def _features(x: Any, name: str) -> np.ndarray | pl.DataFrame | Sequences | OnDisk:
+    if isinstance(x, Sequences | OnDisk):
         return x
     if (texts := _texts(x)) is not None:
         return texts
@@ -229,7 +233,7 @@ def _weights(weight: np.ndarray) -> np.ndarray:
 
 
 def _check_names(data: Dataset) -> None:
-    if data.feature_names is not None and isinstance(data.x, np.ndarray) and data.x.ndim == 2:
+    if data.feature_names is not None and isinstance(data.x, np.ndarray | Rows) and data.x.ndim == 2:
         different(data.feature_names, f"feature_names of {data.name!r}")
         if len(data.feature_names) != data.x.shape[1]:
             raise DataError(
@@ -240,8 +244,8 @@ def _check_names(data: Dataset) -> None:
             )
 
 
-def _hash_dataset(digest: Any, data: Dataset) -> None:
-    for field in ("x", "y", "weight", "group", "time"):
+def _hash_dataset(digest: Any, data: Dataset, done: tuple[str, ...] = ()) -> None:
+    for field in ("x", "y", "weight", "group", "time")[len(done) :]:
         digest.update(f"|{field}:".encode())
         _hash_values(digest, getattr(data, field) if field != "x" or data.content is None else np.array([data.content]))
     digest.update(repr((data.task, data.feature_names, data.class_names)).encode())
@@ -255,6 +259,11 @@ def _hash_dataset(digest: Any, data: Dataset) -> None:
 def _hash_values(digest: Any, values: Any) -> None:
     if values is None:
         digest.update(b"none")
+    elif isinstance(values, Rows):
+        digest.update(f"{values.dtype.newbyteorder('<').str}{values.shape}".encode())
+        for part in row_chunks(np.arange(len(values)), values.shape[1:]):
+            little = np.ascontiguousarray(values[part], dtype=values.dtype.newbyteorder("<"))
+            digest.update(little.view(np.uint8).data)
     elif isinstance(values, Sequences):
         for part in (values.table, values.starts, values.lengths):
             _hash_values(digest, part)

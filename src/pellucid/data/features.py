@@ -17,6 +17,7 @@ import numpy as np
 from pellucid.data.array_encoder import ArrayEncoder
 from pellucid.data.dataset import frame_like, is_table, is_texts
 from pellucid.data.image_files import read_images
+from pellucid.data.lazy import OnDisk, Rows
 from pellucid.data.moments import moments, row_chunks
 from pellucid.data.sequences import Sequences
 from pellucid.errors import DataError, PellucidWarning
@@ -81,10 +82,12 @@ class Features:
             made = cls(encoder, (len(encoder.names),), "float32", encoder.names, "feature", np.empty(0), np.empty(0))
             plain = ~np.array(encoder.standardised, dtype=bool)
         else:
-            encoder, notes = ArrayEncoder.fit(x, rows, names)
+            encoder, notes = _fit_array(x, rows, names)
             made = cls(encoder, encoder.shape, encoder.dtype, encoder.names, _per(x), np.empty(0), np.empty(0))
             plain = np.array(encoder.plain, dtype=bool)
-        mean, scale = _standardisation(made, x, rows) if standardize else _identity(made)
+        encoded = isinstance(x, OnDisk) and not isinstance(x, Rows)
+        x = made.on_disk(x, "training")[0] if encoded else x
+        mean, scale = _standardisation(made, x, rows, encoded) if standardize else _identity(made)
         if made.per == "feature":
             mean, scale = np.where(plain, 0.0, mean), np.where(plain, 1.0, scale)
         return replace(made, mean=mean, scale=scale), notes
@@ -119,6 +122,25 @@ class Features:
         if isinstance(self.encoder, ArrayEncoder):
             return self.encoder.encode(x, where, say, lenient=True)
         return self.encoder.encode(x, where, say)
+
+    def on_disk(self, x: Any, where: str) -> tuple[Rows, list[str]]:
+        """What stays on disk as rows that are encoded when they are read, or were once and for all, and notes.
+
+        Raises `DataError` where it is not what was trained on.
+        """
+        if not isinstance(x, Rows):
+            from pellucid.data.table_cache import encoded
+            from pellucid.data.table_encoder import TableEncoder
+
+            if not isinstance(self.encoder, TableEncoder):
+                raise _no_array(self, where, f"a table with the columns {', '.join(x.columns[:8])}")
+            self.encoder.check(x.columns, where)
+            return encoded(x, self.encoder, where)
+        first = self.transform_own(x[:1], where, _silent)
+        encoder: Any = self.encoder
+        if first.dtype == x.dtype and not (encoder.fill or encoder.flagged or encoder.offset):
+            return x, []
+        return x.through(lambda raw: self.transform_own(raw, where, _silent), self.shape, self.dtype), []
 
     def _raw(self, x: Any, where: str) -> Any:
         """A table for a table encoder, an array for an array encoder; named columns can stand in for an array."""
@@ -186,6 +208,14 @@ class Features:
             raise DataError("the saved features cannot be read", where="features", got=repr(error)) from None
 
 
+def _fit_array(x: Any, rows: np.ndarray, names: Any) -> tuple[ArrayEncoder, list[str]]:
+    if not isinstance(x, Rows):
+        return ArrayEncoder.fit(x, rows, names)
+    from pellucid.data.array_stream import fit_streamed
+
+    return fit_streamed(x, rows, tuple(names) if names is not None and x.ndim == 2 else ())
+
+
 def _no_array(features: Features, where: str, got: str) -> DataError:
     """What was trained on arrays or images meets something else."""
     images = features.dtype == "uint8" and len(features.shape) > 1
@@ -225,9 +255,11 @@ def _identity(f: Features) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(shape), np.ones(shape)
 
 
-def _standardisation(f: Features, x: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _standardisation(f: Features, x: Any, rows: np.ndarray, encoded: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale of the encoded training rows; what is constant but for rounding has scale 1."""
-    chunks = (f.transform_own(x[part], "training", _silent) for part in row_chunks(rows, f.shape))
+    chunks = (x[part] for part in row_chunks(rows, f.shape))
+    if not encoded:
+        chunks = (f.transform_own(chunk, "training", _silent) for chunk in chunks)
     if f.padded:
         chunks = (chunk[~np.isnan(chunk).all(axis=-1)] for chunk in chunks)  # [n, steps, d] -> [real steps, d]
     mean, spread = moments(chunks, f.per)

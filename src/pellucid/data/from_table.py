@@ -10,6 +10,7 @@ import polars as pl
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.frames import series_values
+from pellucid.data.lazy_table import LazyTable
 from pellucid.data.reading import Reading
 from pellucid.data.sequences import Cut, cut_table
 from pellucid.data.table_texts import only_text, pair_columns, text_column
@@ -20,7 +21,7 @@ PLAIN = Reading()
 
 
 def from_table(
-    table: pl.DataFrame,
+    table: Any,
     target: Any,
     columns: dict[str, Any],
     *,
@@ -29,8 +30,9 @@ def from_table(
     notes: Any = (),
     reading: Reading = PLAIN,
 ) -> Dataset:
-    """A `Dataset` from a table: the target, group and weight columns are taken out, the rest are features, or one of
-    them is the text that is read, or the rows are the steps of sequences, as `reading` says."""
+    """A `Dataset` from a table (of polars, or a `LazyTable` that stays on disk): the target, group and weight columns
+    are taken out, the rest are features, or one of them is the text that is read, or the rows are the steps of
+    sequences, as `reading` says."""
     where = source or name
     notes = list(notes)
     if reading.task == "pairs" and target is not False:
@@ -57,12 +59,14 @@ def from_table(
             notes.append(f"column {given!r} is the {role} and no feature")
         elif given is not None:
             vectors[role] = given
-    x = table.drop(taken)
+    x: Any = table.drop(taken)
     if not x.width:
         raise DataError(
             "no feature is left", where=where, expected="a column besides the target", got=", ".join(table.columns)
         )
-    text = reading.text if reading.text is not None or not targets else only_text(x)
+    text = reading.text
+    if text is None and targets and not isinstance(table, LazyTable):
+        text = only_text(x)
     if text is not None:
         x = _text_alone(x, text, reading, where, notes)
     return Dataset(
@@ -77,7 +81,9 @@ def from_table(
     )
 
 
-def _target_values(table: pl.DataFrame, targets: list[str]) -> Any:
+def _target_values(table: pl.DataFrame | LazyTable, targets: list[str]) -> Any:
+    if isinstance(table, LazyTable) and targets:
+        return table.values(targets[0]) if len(targets) == 1 else table.select(targets).read()
     return None if not targets else table.select(targets) if len(targets) > 1 else series_values(table[targets[0]])
 
 

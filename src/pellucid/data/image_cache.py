@@ -20,6 +20,7 @@ import numpy as np
 
 from pellucid import files
 from pellucid.data.image_files import Form, Unreadable, decode_as, form_of, unreadable
+from pellucid.data.mapped import release
 
 FORMAT = 1
 BLOCK = 64  # images that a thread takes at a time
@@ -134,6 +135,8 @@ class _Work:
             try:
                 for start, met in zip(starts, pool.map(self.block, starts), strict=True):
                     self.met += met
+                    if start % (64 * BLOCK) == 0:
+                        release(self.target)
                     if progress is not None:
                         progress(min(start + BLOCK, len(self.paths)), len(self.paths))
             except BaseException:

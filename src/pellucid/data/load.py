@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +17,19 @@ from pellucid.data.idx import find_idx, read_idx, read_idx_folder
 from pellucid.data.image_cache import Progress
 from pellucid.data.image_files import is_image
 from pellucid.data.images import image_folder, load_images, unlabelled
+from pellucid.data.mapped import open_npy
+from pellucid.data.npy_folders import npy_folder
 from pellucid.data.reading import Reading
 from pellucid.data.sequences import Sequences
+from pellucid.data.stream import streamed
 from pellucid.data.text import is_text_file, read_text, text_folder
 from pellucid.errors import DataError, SettingError
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
 KINDS = (
-    "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), a text (.txt), an .npz file, a folder of IDX files, or a "
-    "folder of class folders with images"
+    "a built-in set, a table (.csv, .tsv, .parquet, .jsonl), a text (.txt), an .npz file, a folder of IDX files, of "
+    "Parquet files, of x.npy and y.npy, or of class folders with images"
 )
 
 
@@ -45,7 +50,9 @@ def load(
     image_size: int | tuple[int, int] | list[int] | None = None,
     skip_bad: bool = False,
     image_shape: tuple[int, ...] | None = None,
+    stream: bool | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Any source of examples as a `Dataset`: raw, nothing fitted, nothing split.
 
@@ -65,6 +72,10 @@ def load(
     `skip_bad` leaves out those that cannot be read, and `progress(done, total)` is called while they are decoded. With
     `target=False`, an image or a folder of them is brought to `image_shape`, that of the network.
 
+    With `stream` examples stay on disk and are read as they are needed: of Parquet files, memory maps (`x.npy` and
+    `y.npy` in a folder, an `.npz` of `np.savez`, `np.load(path, mmap_mode="r")`) and folders of images. None: where
+    they would take more than half of the available memory. `say` is told what is about to be written for it.
+
     Raises `DataError` where something is missing or unreadable.
 
     >>> load("iris").y[0]
@@ -73,7 +84,9 @@ def load(
     ('a',)
     """
     columns = {"group": group, "time": time, "weight": weight}
-    reading = Reading(text, sequences, window, each_step, task, image_size, skip_bad, image_shape, progress)
+    reading = Reading(
+        text, sequences, window, each_step, task, image_size, skip_bad, image_shape, progress, stream, say
+    )
     data = _load(source, target, columns, reading)
     _check_reading(data, reading)
     if task is not None:
@@ -86,7 +99,7 @@ def load(
             names = data.target if target is None and data.target and task != "pairs" else target
             roles = {"group": group, "time": time} if isinstance(data.x, Sequences) else {"group": None, "time": None}
             own[part] = _load(given, names, {**roles, "weight": _if_column(weight)}, reading, part)
-    return replace(data, **own) if own else data
+    return streamed(replace(data, **own) if own else data, stream)
 
 
 def _if_column(weight: Any) -> Any:
@@ -158,6 +171,8 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
             return _with_columns(found, columns)
     if is_text_file(path):
         return _from_text([read_text(path)], name, path, target, columns)
+    if suffix in PARQUET:
+        return _from_parquet(path, (path,), name, target, columns, reading)
     if suffix in TABLES:
         from pellucid.data.from_table import from_table
         from pellucid.data.tables import read_table
@@ -167,7 +182,9 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
     if suffix == ".npz":
         from pellucid.data.arrays import read_npz
 
-        return _from_parts(read_npz(path), name, path, target, columns)
+        return _from_parts(read_npz(path, whole=reading.stream is False), name, path, target, columns)
+    if suffix == ".npy" and target is False:
+        return Dataset(open_npy(path), name=name, source=str(path))
     if "ubyte" in path.name or suffix == ".idx":
         if target is False:
             return Dataset(read_idx(path), name=name, source=str(path))
@@ -183,11 +200,31 @@ def _from_path(path: Path, target: Any, columns: dict[str, Any], reading: Readin
     )
 
 
+def _from_parquet(
+    path: Path, files: tuple[Path, ...], name: str, target: Any, columns: dict[str, Any], reading: Reading
+) -> Dataset:
+    from pellucid.data.from_table import from_table
+    from pellucid.data.parquet_sets import read_parquet
+
+    table, notes = read_parquet(path, files, target, reading)
+    return from_table(table, target, columns, name=name, source=str(path), notes=notes, reading=reading)
+
+
+def _parquet_files(folder: Path) -> tuple[Path, ...]:
+    """The Parquet files of a folder, by name, if it holds no other (hidden ones and marks such as _SUCCESS aside)."""
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith((".", "_")))
+    return tuple(found) if all(p.is_file() and p.suffix.lower() in PARQUET for p in found) else ()
+
+
 def _from_folder(path: Path, suffix: str, target: Any, columns: dict[str, Any], reading: Reading) -> Dataset:
+    if files := _parquet_files(path):
+        return _from_parquet(path, files, path.resolve().name, target, columns, reading)
     if suffix in (*TABLES, ".npz"):
         raise DataError("this is a folder, not a file", where=path, expected=f"a {suffix} file", got="a folder")
     if texts := text_folder(path):
         return _from_text([read_text(file) for file in texts], path.resolve().name, path, target, columns)
+    if arrays := npy_folder(path):
+        return _from_parts(arrays, path.resolve().name, path, target, columns)
     if not find_idx(path) and image_folder(path):
         if target is False:
             return unlabelled(path, reading.image_shape)
@@ -222,7 +259,7 @@ def _from_text(texts: list[str], name: str, path: Path, target: Any, columns: di
 def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, target: Any, columns: dict) -> Dataset:
     """A set whose file brings its parts: {"": {"x", "y"}, "test": {"x", "y"}}."""
     made = {}
-    names = ("label",) if path.is_dir() else ("y",)
+    names = ("label",) if path.is_dir() and find_idx(path) else ("y",)
     for part, fields in parts.items():
         if "y" not in fields and target is not False:
             raise DataError(
@@ -235,6 +272,8 @@ def _from_parts(parts: dict[str, dict[str, np.ndarray]], name: str, path: Path, 
             if (v if isinstance(v, str) else k) in fields and (v is not None or k == "weight")
         }
         x, y = fields.pop("x"), fields.pop("y", None)
+        if isinstance(x, np.memmap) and x.ndim == 1:
+            x = np.array(x)  # texts, or what is no set of features
         made[part] = Dataset(x, y, name=part or name, source=str(path), target=names, **fields)
     data = replace(made[""], validation=made.get("validation"), test=made.get("test"))
     if target not in (None, False):

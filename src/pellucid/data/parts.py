@@ -58,6 +58,20 @@ def strided(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
+def runs(n: int, most: int) -> np.ndarray:
+    """At most `most` of n rows, in 64 runs of neighbours that lie evenly apart: cheap to read of a disk, and a fair
+    sample of a set that lies sorted.
+
+    >>> runs(1000, 128).tolist()[:5], len(runs(1000, 128))
+    ([0, 1, 16, 17, 32], 128)
+    """
+    if n <= most:
+        return np.arange(n)
+    each = max(most // 64, 1)
+    starts = np.linspace(0, n - each, most // each).round().astype(np.int64)
+    return np.unique((starts[:, None] + np.arange(each)).reshape(-1))
+
+
 def check_split(split: Any) -> tuple[float, float, float]:
     """Three fractions, or a `SettingError`."""
     split = tuple(split)

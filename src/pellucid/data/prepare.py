@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data import lazy
 from pellucid.data.array_encoder import ArrayEncoder
+from pellucid.data.array_stream import stray_gaps
 from pellucid.data.arrays import missing
 from pellucid.data.dataset import Dataset, is_texts
 from pellucid.data.features import Features
 from pellucid.data.labels import split_targets
+from pellucid.data.lazy import OnDisk, Rows
 from pellucid.data.pairs import encode_pairs, prepare_pairs
 from pellucid.data.parts import Part, Prepared, check_split, choose_parts
 from pellucid.data.sequences import Sequences
@@ -23,6 +24,8 @@ from pellucid.data.steps import last_steps
 from pellucid.data.targets import Targets
 from pellucid.data.text import encode_language, prepare_language
 from pellucid.errors import DataError, SettingError, nearest
+
+FEW = 64  # rows
 
 
 def prepare(
@@ -82,6 +85,8 @@ def prepare(
         )
         notes += said
     notes += _target_notes(targets, data)
+    if isinstance(data.x, OnDisk):
+        notes += _strays(data.x, features, place)
 
     def part(rows: np.ndarray, name: str) -> Part | None:
         if not len(rows):
@@ -111,8 +116,14 @@ def encode(dataset: Dataset, features: Features, targets: Targets, where: str | 
     if targets.task == "pairs":
         return encode_pairs(dataset, features, place, say)
     data, known, notes = _labelled(dataset)
-    if isinstance(features.encoder, ArrayEncoder) and data.content is not None and data.x.nbytes > lazy.LARGEST:
-        x: Any = lazy.Rows(data.x, np.arange(len(data)))
+    if isinstance(data.x, OnDisk) and len(data) <= FEW:
+        data = replace(data, x=data.x[0 : len(data)])  # a few rows of a set on disk: not the place to encode all of it
+    x: Any
+    if isinstance(data.x, OnDisk):
+        x, said = features.on_disk(data.x, place)
+        if say is not None:
+            for text in said:
+                say(text)
     else:
         x = features.transform(data.x, place) if say is None else features.transform_own(data.x, place, say)
     if say is not None and len(known) < len(dataset):
@@ -188,14 +199,27 @@ def _strata(data: Dataset, targets: Targets) -> np.ndarray | None:
 
 
 def _encode(data: Dataset, rows: np.ndarray, known: np.ndarray, f: Features, t: Targets, where: str, say: Any) -> Part:
-    if isinstance(f.encoder, ArrayEncoder) and data.content is not None and data.x.nbytes > lazy.LARGEST:
-        x: Any = lazy.Rows(data.x, rows)  # images that stay on disk
-        return Part(x, t.encode(data.y[rows], where), _weights_of(data, rows), known[rows])
+    if isinstance(data.x, OnDisk):
+        taken: Any = f.on_disk(data.x, where)[0].take(rows)
+        return Part(taken, t.encode(data.y[rows], where), _weights_of(data, rows), _same(known, rows, taken))
     everything = len(rows) == len(data) and bool((rows == np.arange(len(rows))).all())
     raw = data.x if everything else data.x[rows]
     x = f.transform_own(raw, where, say)
     y = t.encode(_kept_steps(raw, data.y if everything else data.y[rows], f, t), where)
     return Part(x, y, _weights_of(data, rows), known[rows])
+
+
+def _strays(x: OnDisk, features: Features, place: str) -> list[str]:
+    """What is to be said of values that are missing outside the training rows, where those had none."""
+    if isinstance(x, Rows) and isinstance(features.encoder, ArrayEncoder):
+        return stray_gaps(x, features.encoder, f"the held-out parts of {place}")
+    return features.on_disk(x, f"the held-out parts of {place}")[1]
+
+
+def _same(known: np.ndarray, rows: np.ndarray, x: Rows) -> np.ndarray:
+    """`known[rows]`, without a second copy of millions of row numbers where they are those of `x`."""
+    mine = known[rows]
+    return x.index if x.index is not None and np.array_equal(x.index, mine) else mine
 
 
 def _kept_steps(x: Any, y: Any, features: Features, targets: Targets) -> Any:

@@ -6,6 +6,7 @@ Roles follow from the structure of the whole table (types, whether values repeat
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import polars as pl
 
@@ -21,19 +22,29 @@ def column_roles(table: pl.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
     >>> column_roles(table)
     ({'size': 'number', 'kind': 'category'}, {'id': 'whole numbers that count the rows, like an index'})
     """
-    roles: dict[str, str] = {}
-    left: dict[str, str] = {}
-    counters: dict[str, str] = {}
-    for series in table.get_columns():
-        role, reason = _role(series)
-        if reason is not None:
-            left[series.name] = reason
-        elif role == "number" and (counter := _counter(series)) is not None:
-            counters[series.name] = counter
-        if role is not None:
-            roles[series.name] = role
+    return settled({series.name: column_facts(series) for series in table.get_columns()})
+
+
+class Facts(NamedTuple):
+    """What one column tells: its role if it has one, why it would be left out, and why it looks like a counter."""
+
+    role: str | None
+    reason: str | None
+    counter: str | None
+
+
+def column_facts(series: pl.Series) -> Facts:
+    role, reason = _role(series)
+    return Facts(role, reason, _counter(series) if reason is None and role == "number" else None)
+
+
+def settled(facts: dict[str, Facts]) -> tuple[dict[str, str], dict[str, str]]:
+    """The roles of all columns, as `column_roles` gives them: where nothing else is left, a counter is the feature."""
+    roles = {name: fact.role for name, fact in facts.items() if fact.role is not None}
+    left = {name: fact.reason for name, fact in facts.items() if fact.reason is not None}
+    counters = {name: fact.counter for name, fact in facts.items() if fact.counter is not None}
     for name, reason in counters.items():
-        if len(roles) > len(counters):  # where nothing else is left, a counter is the feature
+        if len(roles) > len(counters):
             del roles[name]
             left[name] = reason
     return roles, left

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from pellucid.data.arrays import missing
+from pellucid.data.lazy import Rows
 from pellucid.data.sequences import Sequences
+
+BLOCK = 4096  # sequences that are looked at together: of a set larger than memory
 
 
 def targets_each_step(x: Any, y: Any) -> bool:
@@ -25,7 +28,7 @@ def targets_each_step(x: Any, y: Any) -> bool:
         return False
     if isinstance(x, Sequences):
         return True
-    return isinstance(x, np.ndarray) and x.ndim == 3 and x.dtype != np.uint8 and x.shape[1] == y.shape[1]
+    return isinstance(x, np.ndarray | Rows) and x.ndim == 3 and x.dtype != np.uint8 and x.shape[1] == y.shape[1]
 
 
 def stacked(values: Any) -> Any:
@@ -49,7 +52,7 @@ def only_real(x: Any, y: np.ndarray) -> np.ndarray:
     """The targets [n, steps] without those of steps that only fill up, which x [n, steps, d] marks by NaN alone."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or not np.isnan(x[:, -1]).any():
         return y
-    filler = np.asarray(np.isnan(x).all(axis=2))
+    filler = np.concatenate([np.isnan(x[i : i + BLOCK]).all(axis=2) for i in range(0, len(x), BLOCK)])
     if y.dtype.kind == "f":
         return np.where(filler, np.nan, y)
     out = y.astype(object)

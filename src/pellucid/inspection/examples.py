@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.data.dataset import is_table
+from pellucid.data.lazy import Rows
 from pellucid.data.parts import strided
 from pellucid.inspection.picture import as_bytes, data_url, shrunk
 from pellucid.inspection.subject import Subject, rounded
@@ -66,8 +67,9 @@ def _own_columns(subject: Subject, row: int) -> list[list[str]]:
         return []
     if is_table(raw.x):
         names = [name for name in getattr(features.encoder, "inputs", ()) if name in raw.x.columns]
-        return [[name, said(raw.x[name][row])] for name in names]
-    if isinstance(raw.x, np.ndarray) and raw.x.ndim == 2:
+        one = raw.x[row : row + 1]
+        return [[name, said(one[name][0])] for name in names]
+    if isinstance(raw.x, np.ndarray | Rows) and raw.x.ndim == 2:
         return [[name, said(value)] for name, value in zip(features.names, raw.x[row], strict=False)]
     return []
 

@@ -30,6 +30,7 @@ from pellucid.train.feed import Feed
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
+from pellucid.train.order import Orders, by_blocks, by_rows
 from pellucid.train.schedules import Schedule
 from pellucid.train.step import Program, run_chunk, start, zeros_like
 from pellucid.train.units import Units
@@ -60,6 +61,7 @@ class Settings:
     signals: bool = True
     text: bool = False  # the rows are the pieces of one text, in order
     augment: tuple[Augmentation, ...] = ()
+    shuffle: str = "rows"  # or "blocks" of neighbouring rows (see `order`)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class Loop:
         self.sample = _sample(train, settings)
         self.units = Units(network.layer, self.kinds, self.sample) if self.kinds else None
         self.every, self.chunk_steps = cadence(self.program, operations(network.layer, example))
+        self.row_bytes = math.prod(train.x.shape[1:]) * np.dtype(train.x.dtype).itemsize
+        self.orders = Orders(lambda epoch: self._drawn(epoch)[0])
         self.feed = Feed(self.program, train, self.chunk_steps)
         self.chunk_steps = self.feed.steps
         self.step = self.epoch = self.epoch_start = self.waited = 0
@@ -211,7 +215,10 @@ class Loop:
 
     def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any, Any]:
         """Run the first `count` of these segments; numbers: in place of the loop's own (a learning rate)."""
-        data, order, skipped = self.feed.chunk(self._shuffled(), self.step - self.epoch_start)
+        following, last = self.epoch + 1, self.epoch_start + self.program.steps_per_epoch >= self.settings.updates
+        data, order, skipped = self.feed.chunk(
+            self._shuffled(), self.step - self.epoch_start, None if last else lambda: self.orders(following)
+        )
         self.carry, losses, rows, squares = run_chunk(
             self.program, self.chunk_steps, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers},
             self.key, self.epoch_start, segments, count,
@@ -255,12 +262,17 @@ class Loop:
     def _shuffled(self) -> np.ndarray:
         """The order of the examples in this epoch, and for a text where its pieces begin: functions of seed and epoch
         alone."""
+        if self.program.streamed:
+            return self.orders(self.epoch)
         if self._order is None or self._order[0] != self.epoch:
-            bits = np.random.Philox(key=np.array([self.settings.seed, self.epoch], np.uint64))
-            generator = np.random.Generator(bits)
-            self._order = self.epoch, _order(self.program, generator)
-            self.numbers["offset"] = _offset(self.program, generator)
+            order, self.numbers["offset"] = self._drawn(self.epoch)
+            self._order = self.epoch, order
         return self._order[1]
+
+    def _drawn(self, epoch: int) -> tuple[np.ndarray, float]:
+        generator = np.random.Generator(np.random.Philox(key=np.array([self.settings.seed, epoch], np.uint64)))
+        blocks = self.row_bytes if self.settings.shuffle == "blocks" else 0
+        return _order(self.program, generator, blocks), _offset(self.program, generator)
 
     def _lines(self, rows: Any, segments: list[tuple[int, int]]) -> list[dict[str, Any]]:
         lines = []
@@ -366,12 +378,13 @@ def batches(rows: int, batch: int, text: bool) -> tuple[int, int]:
     return batch, max(rows - 1, 1) // batch * batch
 
 
-def _order(program: Program, generator: np.random.Generator) -> np.ndarray:
+def _order(program: Program, generator: np.random.Generator, row_bytes: int = 0) -> np.ndarray:
+    """row_bytes: of an example, where blocks of neighbours are shuffled and not single rows."""
     if program.streams:  # batch i holds piece i of each stream
         return np.arange(program.rows, dtype=np.int32).reshape(program.batch, -1).T.reshape(-1)
     if program.batch == program.rows and not program.context and not program.streamed:
         return np.zeros(1, np.int32)
-    order = generator.permutation(program.rows).astype(np.int32)
+    order = by_blocks(program.rows, row_bytes, generator) if row_bytes else by_rows(program.rows, generator)
     return pad_rows(order, program.steps_per_epoch * program.batch)[0]
 
 

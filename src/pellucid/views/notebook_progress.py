@@ -35,7 +35,7 @@ class NotebookProgress(Callback):
     # -- what the run tells -----------------------------------------------------------------------------------------
 
     def loading(self, done: int, total: int) -> None:
-        self._show(_bar(done, total, f"decoding images: {done:,} of {total:,}"), last=done >= total)
+        self._show(_bar(done, total, f"preparing the data: {done:,} of {total:,}"), last=done >= total)
 
     def started(self, session: Session) -> None:
         loop = session.loop

@@ -49,18 +49,22 @@ class TerminalProgress(Callback):
             self.bar = None
 
     def loading(self, done: int, total: int) -> None:
-        """Images are decoded: a bar that is taken away again."""
+        """Images are decoded, tables encoded: a bar that is taken away again."""
         if not live(self.console):
             return
         if self.bar is None:
             self.bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), Facts(), console=self.console, transient=True
             )
-            self.task = self.bar.add_task("decoding images", total=total, said="")
+            self.task = self.bar.add_task("preparing the data", total=total, said="")
             self.bar.start()
         self.bar.update(self.task, completed=done, said=f"{done:,} of {total:,}")
         if done >= total:
             self.close()
+
+    def preparing(self, said: str) -> None:
+        """What is about to be written before the run begins."""
+        self.console.print(said, soft_wrap=True)
 
     # -- what the run tells -------------------------------------------------------------------------------------
 
