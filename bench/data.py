@@ -27,7 +27,7 @@ class Data:
 
     @property
     def scaled(self) -> np.ndarray:
-        """x as networks take it in: images as float32 of mean 0 and deviation 1 (for each channel); the rest as it is."""
+        """x as networks take it in: images as float32, standardised (by channel); the rest as it is."""
         if self.x.dtype != np.uint8:
             return self.x
         axes = tuple(range(self.x.ndim - 1)) if self.x.ndim == 4 and self.x.shape[-1] > 1 else None

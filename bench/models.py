@@ -72,14 +72,15 @@ class CNN:
     @property
     def products(self) -> list[Product]:
         return [
-            dense("conv1", 9 * self.channels, 32, False, self.side**2), dense("conv2", 288, 64, True, (self.side // 2) ** 2),
+            dense("conv1", 9 * self.channels, 32, False, self.side**2),
+            dense("conv2", 288, 64, True, (self.side // 2) ** 2),
             dense("dense1", self.flat, 128), dense("dense2", 128, 10),
         ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ResNet:
-    """ResNet-18 for images of 32 x 32 x 3: a convolution, four stages of two blocks (64 to 512 channels), mean, dense."""
+    """ResNet-18 for 32 x 32 x 3: a convolution, four stages of two blocks (64 to 512 channels), mean, dense."""
 
     widths: Shape = (64, 128, 256, 512)
     side: int = 32

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 from bench.models import CNN, GPT, MLP, Model, Recurrent, ResNet
 
+MAIN = ("pellucid", "torch")
 TRAINING = ("pellucid", "torch", "torch-compile", "keras", "flax", "equinox", "sklearn")
 
 
 @dataclass(frozen=True)
 class Row:
-    """kind: "train" (a step of training), "infer" (a pass forward), or what `whole.py` names ("reach", "cold", "shell").
+    """kind: "train" (a step of training), "infer" (a pass forward), or "reach", "cold", "shell" (see `whole.py`).
 
-    batch: examples a step; of inference, `batches`: one process measures them all.   steps: updates in an epoch, of which
-    the first warms up, and is checked.   tolerance: how far the losses may lie apart, relatively.
+    batch: examples a step; of inference, `batches`: one process measures them all.   steps: updates in an epoch; the
+    first epoch warms up, and is checked.   tolerance: how far the losses may lie apart, relatively.
     target: the ratio to the best peer that is asked for.   of_limit: the share of the machine's largest SGEMM.
-    quick: a headline row.
+    quick: a headline row.   rounds: so many at most.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row:
     target: float | None = None
     of_limit: float | None = None
     quick: bool = False
+    rounds: int = 99
 
     @property
     def examples(self) -> int:
@@ -57,7 +59,7 @@ def _recurrent(kind: str, width: int, steps: int, features: int = 32, **more) ->
     loose = {"tolerance": 0.02} if kind == "gru" else {}
     contenders = tuple(c for c in TRAINING if c != "sklearn")
     return Row(
-        f"{kind}{width}", f"{shown} {features}-{width}, 64 steps, batch 64", model=Recurrent(kind, width, features),
+        f"{kind}{width}", f"{shown} {features}-{width}, 64 steps, Adam, batch 64", model=Recurrent(kind, width, features),
         data="sequences", batch=64, steps=steps, contenders=contenders, target=1.3, **{**loose, **more},
     )  # fmt: skip
 
@@ -86,11 +88,12 @@ ROWS = {
         _dense("mlp-full", "784-128-10, SGD, all 10,000", SMALL, 10_000, 1, **SGD),
         _dense("wide", "784-1024-1024-10, Adam, batch 128", WIDE, 128, 60, target=1.3, of_limit=0.6, quick=True),
         _convolutional(
-            "cnn28", "CNN, 28 x 28 x 1, batch 64", CNN(28, 1), data="mnist", steps=40, target=2.0, of_limit=0.6, quick=True
+            "cnn28", "CNN, 28 x 28 x 1, Adam, batch 64", CNN(28, 1), data="mnist", steps=40, target=2.0, of_limit=0.6,
+            quick=True,
         ),
-        _convolutional("cnn32", "CNN, 32 x 32 x 3, batch 64", CNN(32, 3), data="colour", steps=30, target=2.0),
+        _convolutional("cnn32", "CNN, 32 x 32 x 3, Adam, batch 64", CNN(32, 3), data="colour", steps=30, target=2.0),
         _convolutional(
-            "resnet18", "ResNet-18, 32 x 32 x 3, batch 32", ResNet(), data="colour", batch=32, steps=2, tolerance=0.03,
+            "resnet18", "ResNet-18, 32 x 32 x 3, Adam, batch 32", ResNet(), data="colour", batch=32, steps=2, tolerance=0.03,
             contenders=("pellucid", "torch", "torch-compile", "keras", "flax"),
         ),
         _recurrent("rnn", 128, 60, quick=True),
@@ -101,20 +104,20 @@ ROWS = {
         _recurrent("gru", 128, 40, quick=True),
         _recurrent("gru", 512, 6),
         Row(
-            "transformer", "transformer, nanoGPT's CPU recipe, batch 12", model=GPT(), data="text", batch=12, steps=30,
+            "transformer", "transformer, nanoGPT's CPU recipe, Adam, batch 12", model=GPT(), data="text", batch=12, steps=30,
             contenders=tuple(c for c in TRAINING if c != "sklearn"), target=1.5, quick=True,
         ),
         _inference("infer-mlp", "784-128-10", SMALL, "flat", 1024, 5.0),
         _inference("infer-cnn", "CNN, 28 x 28 x 1", CNN(28, 1), "grey", 256, 2.0),
         _inference("infer-lstm", "LSTM 64-256, 64 steps", Recurrent("lstm", 256, 64), "sequences", 64, 2.0),
-        Row("reach-mnist", "MNIST, to 98 % of the test part", "reach", contenders=("pellucid", "torch")),
-        Row("reach-text", "tinyshakespeare, to a validation loss of 1.8857", "reach", contenders=("pellucid", "torch")),
+        Row("reach-mnist", "MNIST, to 98 % of the test part", "reach", contenders=MAIN),
+        Row("reach-text", "tinyshakespeare, to a validation loss of 1.8857", "reach", contenders=MAIN, rounds=1),
         Row(
-            "cold", "process start to the first step of 784-128-10", "cold",
-            contenders=(
-                "pellucid", "pellucid-cached", "torch", "torch-compile", "torch-compile-cached", "keras", "flax", "equinox",
-            ),
+            "cold", "784-128-10, from process start to the end of the first step", "cold", SMALL, "cold", batch=64,
+            contenders=(*MAIN, "pellucid-cached", "torch-compile", "torch-compile-cached", "keras", "flax", "equinox"),
         ),
-        Row("shell", "cold shell to 98 % on MNIST's test part", "shell", contenders=("pellucid", "torch"), quick=True),
+        Row(
+            "shell", "from a cold shell to 98 % on MNIST's test part", "shell", contenders=MAIN, quick=True, rounds=2,
+        ),
     )
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """The libraries that are compared, each as its own documentation has it and at its best setting.
 
-A module here offers `train(row, data, weights) -> Training` and `infer(row, data, weights) -> Call`, and is told by name:
+A module here offers `train(row, data, weights) -> Training` and `infer(row, data, weights) -> Call`, and has a name:
 "torch-compile" is `with_torch` with `compiled=True`. `clock.py` measures what they give.
 """
 

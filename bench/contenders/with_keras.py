@@ -69,12 +69,22 @@ class TiedLogits(layers.Layer):
         return ops.matmul(h, ops.transpose(self.table.embeddings))
 
 
+class Places(layers.Layer):
+    """x + a learned vector for each place."""
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=shape[1:], name="w")
+
+    def call(self, x):
+        return x + self.w
+
+
 def gpt(model: GPT) -> k.Model:
     n = model.width
     ids = k.Input((model.context,), dtype="int32")
     table = layers.Embedding(model.vocabulary, n, name="table")
     norm = lambda name: layers.LayerNormalization(epsilon=1e-5, center=False, name=name)  # noqa: E731
-    x = table(ids) + layers.Embedding(model.context, n, name="places")(ops.arange(model.context)[None])
+    x = Places(name="places")(table(ids))
     for i in range(1, model.layers + 1):
         h = norm(f"norm1-{i}")(x)
         mix = layers.MultiHeadAttention(model.heads, n // model.heads, use_bias=False, name=f"attention{i}")
@@ -120,7 +130,7 @@ def _fill_cell(cell, model: Model, w: Weights) -> None:
 def _fill_gpt(net: k.Model, model: GPT, w: Weights) -> None:
     part = net.get_layer
     part("table").embeddings.assign(w["w"])
-    part("places").embeddings.assign(w["body/positions/w"])
+    part("places").w.assign(w["body/positions/w"])
     part("norm").gamma.assign(w["body/norm/scale"])
     split = (model.width, model.heads, model.width // model.heads)
     for i in range(1, model.layers + 1):
