@@ -19,6 +19,7 @@ from bench.rows import MAIN, ROWS, Row
 
 NEEDS = {"pellucid": "jax", "sklearn": "sklearn"}  # the module of a contender, where it has another name
 NEAR = 1.5  # one that took so many times the least in the first round does not run in the further ones
+KEPT = ("train", "infer", "limits")  # kinds of rows whose compiled programs are kept from round to round
 Tell = Callable[[str], None]
 
 
@@ -39,7 +40,7 @@ def environment(folder: Path, contender: str, kind: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH"))))
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     env["BENCH_STARTED"] = repr(time.time())
-    if kind in ("cold", "shell"):
+    if kind not in KEPT:
         env |= {"XDG_CACHE_HOME": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
         env.pop("JAX_COMPILATION_CACHE_DIR", None)
     else:
@@ -56,7 +57,7 @@ def measure(row: str, kind: str, contender: str, cap: float, cache: Path) -> dic
         with tempfile.TemporaryDirectory() as folder:
             return shell.measured(contender, cap, environment(Path(folder), contender, kind), Path(folder))
     command = [sys.executable, "-W", "ignore", "-m", "bench.child", kind, row, contender]
-    if kind != "cold":
+    if kind in KEPT:
         return _told(process.run(command, cap, environment(cache, contender, kind)))
     with tempfile.TemporaryDirectory() as folder:  # an empty cache; filled by a first, uncounted run where it is asked
         if contender.endswith("-cached"):

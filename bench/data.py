@@ -56,6 +56,7 @@ def load(row: Row) -> Data:
         "colour": (32, 32, 3),
         "grey": (28, 28, 1),
         "flat": (784,),
+        "cold": (784,),
     }
     if isinstance(row.model, Recurrent):
         shapes["sequences"] = (row.model.steps, row.model.features)
@@ -64,12 +65,6 @@ def load(row: Row) -> Data:
 
 def _idx(name: str, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress((MNIST / name).read_bytes()), np.uint8, offset=header)
-
-
-def mnist(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's "train" or "t10k" part: uint8 [n, 28, 28] and int [n]."""
-    x, y = _idx(f"{part}-images-idx3-ubyte.gz", 16), _idx(f"{part}-labels-idx1-ubyte.gz", 8)
-    return x.reshape(-1, 28, 28), y.astype(np.int64)
 
 
 def _made(n: int, shape: tuple[int, ...], bytes_: bool) -> Data:

@@ -22,8 +22,8 @@ HEADINGS = {
     "cold": ("Cold start", "From the start of the process, imports and compiling included, without a compile cache."),
     "shell": (
         "From a cold shell to a result",
-        "The whole process, no compile cache: `pellucid train` with signals, doctor, baselines, checkpoints and report, "
-        "and a short PyTorch script that does nothing but train (`bench/scripts/mnist_torch.py`).",
+        "The whole process, no compile cache: `pellucid train` with signals, doctor, baselines, checkpoints and "
+        "report, and a short PyTorch script that does nothing but train (`bench/scripts/mnist_torch.py`).",
     ),
 }
 
@@ -63,10 +63,10 @@ def header(journal: Journal, command: str) -> str:
     if kernels := native():
         lines.append(f"`pellucid verify --machine` says:\n\n```\n{kernels}\n```")
     lines.append(
-        "Every contender ran in a process of its own, in turn, on the same cores, from the same initial weights over the "
-        "same batches in float32, and came to the same loss. Medians, and quartiles in brackets; ratios above 1 are in "
-        "Pellucid's favour. Shares of SGEMM count the products of `bench/models.py`; shares of bandwidth what a step must "
-        "read and write at the least (weights, moments, batch), which may lie in a cache."
+        "Every contender ran in a process of its own, in turn, on the same cores, from the same initial weights over "
+        "the same batches in float32, and came to the same loss. Medians, and quartiles in brackets; ratios above 1 "
+        "are in Pellucid's favour. Shares of SGEMM count the products of `bench/models.py`; shares of bandwidth what "
+        "a step must read and write at the least (weights, moments, batch), which may lie in a cache."
     )
     return "\n\n".join(lines)
 
@@ -79,8 +79,8 @@ def busy(journal: Journal) -> str:
         return ""
     worst = max(shares)
     return (
-        f"**The machine was not quiet**: during {high} of {len(shares)} processes others took more than {BUSY:.0%} of it "
-        f"(at most {worst:.0%})."
+        f"**The machine was not quiet**: during {high} of {len(shares)} processes others took more than {BUSY:.0%} "
+        f"of it (at most {worst:.0%})."
     )
 
 

@@ -6,7 +6,7 @@ The clock starts with the data in memory and runs through compiling, training an
 import time
 from typing import Any
 
-from bench.data import MNIST, TEXT, mnist
+from bench.data import MNIST, TEXT
 
 ACCURACY, LOSS = 0.98, 1.8857
 

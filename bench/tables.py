@@ -1,4 +1,4 @@
-"""From the journal's lines to tables: medians and quartiles, ratios, shares of the machine's limits, targets met or not."""
+"""From the journal's lines to tables: medians and quartiles, ratios, shares of the machine's limits, targets met."""
 
 import statistics
 from dataclasses import dataclass
