@@ -1,7 +1,8 @@
 """From the journal's lines to tables: medians and quartiles, ratios, shares of the machine's limits, targets met."""
 
+import functools
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import flops
@@ -121,10 +122,15 @@ def shares(row: Row, own: Result, limit: dict[str, Any] | None, batch: int | Non
         operations, moved = flops.forward(model) * (batch or 1), flops.parameters(model) * 4
     else:
         operations, moved = flops.training(model) * row.batch, flops.update_bytes(model, row.optimizer)
-    example = load(Row(row.name, "", row.kind, row.model, row.data, 1, (1,), 1)).x
-    moved += example.nbytes * (batch or row.batch)
+    moved += example_bytes(row) * (batch or row.batch)
     triad = limit["triad"]
     return operations / seconds / limit["sgemm"], moved / seconds / triad if triad else None
+
+
+@functools.cache
+def example_bytes(row: Row) -> int:
+    """Bytes of one example as Pellucid keeps it (images as uint8)."""
+    return load(replace(row, batch=1, batches=(), steps=1)).x.nbytes
 
 
 def verdict(value: float, asked: float | None) -> str:

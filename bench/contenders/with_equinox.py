@@ -116,7 +116,8 @@ class GPTBlock(eqx.Module):
 
 
 def norm(w: Weights, path: str) -> eqx.nn.LayerNorm:
-    return eqx.nn.LayerNorm(w[f"{path}/scale"].shape[0], use_bias=False)
+    made = eqx.nn.LayerNorm(w[f"{path}/scale"].shape[0], use_bias=False)
+    return eqx.tree_at(lambda n: n.weight, made, jnp.asarray(w[f"{path}/scale"]))
 
 
 class GPTNet(eqx.Module):
