@@ -44,7 +44,7 @@ def order(row: Row, epoch: int) -> np.ndarray:
 
 def load(row: Row) -> Data:
     """The examples of a row."""
-    n = row.examples if row.kind == "train" else max(row.batches)
+    n = max(row.batches, default=row.examples)
     if row.data == "mnist" and MNIST.is_dir():
         x, y = _idx("train-images-idx3-ubyte.gz", 16)[: n * 784], _idx("train-labels-idx1-ubyte.gz", 8)[:n]
         shape = (28, 28, 1) if isinstance(row.model, CNN) else (28, 28)
