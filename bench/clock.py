@@ -15,7 +15,7 @@ from bench.data import load
 from bench.models import initial
 from bench.rows import Row
 
-SECONDS, LEAST, MOST = 1.2, 3, 60
+SECONDS, LEAST, MOST = 1.0, 3, 60
 
 
 def training(row: Row, contender: str, epochs: int | None = None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def inference(row: Row, contender: str) -> dict[str, Any]:
     for batch in row.batches:
         x = np.ascontiguousarray(data.x[:batch])
         call(x)
-        if hasattr(module, "threads") and not told:
+        if hasattr(module, "threads"):
             found.setdefault("threads", {})[str(batch)] = module.threads(call, x)
         found["by_batch"][str(batch)] = blocks(lambda x=x: call(x))
     found["seconds"] = found["by_batch"][str(row.batches[0])]

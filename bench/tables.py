@@ -96,7 +96,7 @@ def ratio(found: dict[str, Result]) -> tuple[float, str] | None:
     others = {
         c: r.time.middle
         for c, r in found.items()
-        if c != "pellucid" and not c.startswith("pellucid-") and r.time is not None and not r.why
+        if c != "pellucid" and not c.endswith("-cached") and r.time is not None and not r.why
     }
     if own is None or own.time is None or not others:
         return None

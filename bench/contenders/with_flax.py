@@ -41,8 +41,7 @@ class Convolved(nnx.Module):
     """A convolution and its normalisation."""
 
     def __init__(self, n: int, m: int, size: int, stride: int, rngs: nnx.Rngs):
-        pad = size // 2
-        self.conv = nnx.Conv(n, m, (size, size), stride, padding=((pad, pad), (pad, pad)), use_bias=False, rngs=rngs)
+        self.conv = nnx.Conv(n, m, (size, size), stride, use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(m, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x):
@@ -143,6 +142,7 @@ def _dense(layer: Any, w: Weights, path: str) -> None:
 def _convolved(part: Any, w: Weights, path: str, number: str = "") -> None:
     _set(part.conv.kernel, w[f"{path}conv{number}/w"])
     _set(part.norm.scale, w[f"{path}norm{number}/scale"])
+    _set(part.norm.bias, w[f"{path}norm{number}/bias"])
 
 
 def _resnet(net: ResNet18, model: ResNet, w: Weights) -> Any:

@@ -41,11 +41,8 @@ def build(model: Model) -> k.Model:
 
 def resnet(model: ResNet) -> k.Model:
     def convolved(x, path: str, number: str, m: int, size: int, stride: int):
-        same = "same" if stride == 1 or size == 1 else "valid"
-        if same == "valid":  # as in PyTorch, one place of zeros on each side
-            x = layers.ZeroPadding2D(1)(x)
         at = path.replace("/", "-")
-        x = layers.Conv2D(m, size, stride, same, use_bias=False, name=f"{at}conv{number}")(x)
+        x = layers.Conv2D(m, size, stride, "same", use_bias=False, name=f"{at}conv{number}")(x)
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{at}norm{number}")(x)
 
     image = k.Input((32, 32, 3))
@@ -103,6 +100,7 @@ def fill(net: k.Model, model: Model, w: Weights) -> None:
         path = part.name.replace("-", "/")
         if isinstance(part, layers.BatchNormalization):
             part.gamma.assign(w[f"{path}/scale"])
+            part.beta.assign(w[f"{path}/bias"])
         elif part.name == "cell":
             _fill_cell(part.cell, model, w)
         elif part.weights:

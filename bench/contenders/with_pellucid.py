@@ -34,18 +34,18 @@ def structure(model: Model, arriving: tuple[int, ...]) -> Layer:
             ("dense1", pc.Dense(128)), ("relu3", pc.ReLU()), ("dense2", pc.Dense(10)),
         )  # fmt: skip
     if isinstance(model, ResNet):
-        return resnet(arriving)
+        return resnet(model, arriving)
     if isinstance(model, Recurrent):
         kind = {"rnn": pc.RNN, "lstm": pc.LSTM, "gru": pc.GRU}[model.kind]
         return pc.Sequential(("cell", kind(model.width, each_step=False)), ("out", pc.Dense(10)))
     return gpt(model)
 
 
-def resnet(arriving: tuple[int, ...]) -> Layer:
+def resnet(model: ResNet, arriving: tuple[int, ...]) -> Layer:
     from pellucid.network.convolutional import ResNet as Architecture
     from pellucid.network.dense import resolve_output
 
-    built = resolve_output(Architecture(18).build(Arriving(arriving, "uint8")), 10)
+    built = resolve_output(Architecture(18, width=model.widths[0] / 64).build(Arriving(arriving, "uint8")), 10)
     assert isinstance(built, pc.Sequential)
     return pc.Sequential(*(pair for pair in built.layers if pair[0] != "input"))  # type: ignore[arg-type]
 

@@ -47,7 +47,8 @@ class RecurrentNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A basic block of a residual network."""
+    """A basic block of a residual network. Where it halves the image, PyTorch's convolution takes other places (zeros
+    on both sides) than XLA's (on one), so that its loss is near the others' and not the same."""
 
     def __init__(self, n: int, m: int, stride: int):
         super().__init__()
@@ -191,10 +192,7 @@ class TorchTraining(Training):
         t.manual_seed(0)
         self.row, self.net = row, network(row.model, weights)
         self.x, self.y = inputs(row.model, data.scaled), t.from_numpy(data.y.astype(np.int64))
-        if compiled:
-            t.set_num_threads(1 if row.batch == 1 else CORES)
-        else:
-            self._choose_threads()
+        self._choose_threads()  # eager; a compiled step follows it
         self.called = t.compile(self.net) if compiled else self.net
         self.update = optimizer(row, self.net)
         self.facts = {"threads": t.get_num_threads()}
