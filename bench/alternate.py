@@ -37,7 +37,9 @@ def missing(contender: str) -> str:
 def environment(folder: Path, contender: str, kind: str) -> dict[str, str]:
     """The environment of a contender's process. Steps and calls are timed with compiled programs kept in `folder` from
     round to round, for all libraries alike; of a start, only for a contender "-cached"."""
-    path = os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH"))))
+    # an installed Pellucid is the one that is measured, for it has the native kernels that were built with it
+    source = "" if importlib.util.find_spec("pellucid") else str(ROOT / "src")
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), source, str(ROOT))))
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     env["BENCH_STARTED"] = repr(time.time())
     if kind not in KEPT:

@@ -6,6 +6,7 @@ something else is put aside, never mixed with.
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -32,10 +33,12 @@ def versions() -> dict[str, str | None]:
 def subject() -> dict[str, Any]:
     """What a journal is about: two with the same subject can be one."""
     digest = hashlib.sha256()
-    for folder in (ROOT / "src", ROOT / "bench"):
+    found = importlib.util.find_spec("pellucid")
+    package = Path(found.origin).parent if found and found.origin else ROOT / "src" / "pellucid"
+    for folder in (package, ROOT / "bench"):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".so", ".cpp", ".cc", ".h"):
-                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+            if path.suffix in (".py", ".so"):
+                digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return {
         "python": platform.python_version(), "cpu": cpu(), "cores": os.cpu_count(), "versions": versions(),
         "source": digest.hexdigest()[:16],

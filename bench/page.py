@@ -62,6 +62,8 @@ def header(journal: Journal, command: str) -> str:
         )
     if kernels := native():
         lines.append(f"`pellucid verify --machine` says:\n\n```\n{kernels}\n```")
+    elif used := sorted({line["kernels"] for line in journal.lines if "kernels" in line}):
+        lines.append(f"Pellucid's kernels: {'; '.join(used)}.")
     lines.append(
         "Every contender ran in a process of its own, in turn, on the same cores, from the same initial weights over "
         "the same batches in float32, and came to the same loss. Medians, and quartiles in brackets; ratios above 1 "

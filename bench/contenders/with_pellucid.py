@@ -79,6 +79,14 @@ def network(model: Model, weights: Weights, x: np.ndarray) -> pc.Network:
     return net.replace(params=nest(given), state=state)
 
 
+def kernels() -> str:
+    """Which native kernels are in use."""
+    from pellucid.native import native
+
+    found = native()
+    return f"native kernels for {found.isa}" if found.isa else f"plain JAX: {found.why}"
+
+
 class PellucidTraining(Training):
     def __init__(self, row: Row, data: Data, weights: Weights):
         assert row.model is not None
@@ -92,6 +100,7 @@ class PellucidTraining(Training):
             network(row.model, weights, data.x), Part(data.x, data.y, None, np.arange(len(data.y))), None, settings
         )
         self.events, self.steps = self.loop.run(), row.steps
+        self.facts = {"kernels": kernels()}
 
     def epoch(self, number: int) -> None:
         until = self.loop.epoch_start + self.steps
