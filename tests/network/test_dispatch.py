@@ -18,6 +18,7 @@ class Long(pc.Layer):
 pc.layer("long")(Long)
 x = np.ones((200, 200), np.float32)
 net = pc.Network(Long()).initialised(jax.random.key(0), x)
+x = jax.block_until_ready(jnp.asarray(x))  # a large NumPy array is copied by another thread first
 net(x).block_until_ready()
 print(net(x).is_ready())
 """

@@ -2,6 +2,7 @@
 
 JAX otherwise hands each program to another thread and waits for it, which takes longer than a small network does: a row
 through 784-128-10 took 28 to 60 µs, and takes 16. Results are the same bytes, and Python's lock is let go meanwhile.
+(A large NumPy array is still copied by another thread first.)
 What is lost is that a caller prepares the next program while the last one runs; training needs no such overlap, for a
 chunk of many updates is one program. Any value of `PELLUCID_ASYNC_DISPATCH` in the environment leaves JAX as it is.
 """
