@@ -21,7 +21,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python bench/speed.py
+	$(BIN)/python -m bench --write
 	$(BIN)/python bench/results.py
 
 docs: $(VENV)/.installed-dev

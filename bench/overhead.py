@@ -9,17 +9,22 @@ the rounds and of the ratios within a round. The hand-written loop is raw optax 
 import argparse
 import dataclasses
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from speed import ROWS, data
 
-from pellucid.data import Dataset, Features, Part, Targets
-from pellucid.network.adapt import adapt, standardise
-from pellucid.network.architectures import mlp
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.contenders.with_pellucid import network
+from bench.data import load
+from bench.models import initial
+from bench.rows import ROWS
+from pellucid.data import Part
 from pellucid.network.network import Network
 from pellucid.train.loop import Loop, Settings
 from pellucid.train.loss import Loss
@@ -27,13 +32,7 @@ from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.schedules import Schedule
 
-
-def network(row: str, x: np.ndarray, y: np.ndarray) -> Network:
-    features, _ = Features.fit(x, np.arange(len(x)))
-    net = mlp(ROWS[row][0])
-    net = net.replace(layer=adapt(net.layer, features, Targets.fit(Dataset(x, y))), features=features)
-    net = net.initialised(jax.random.key(0), net.example())
-    return net.replace(state=standardise(net.layer, net.state or {}, features))
+BATCH = {"mlp-64": 64, "wide": 128}
 
 
 class Fit:
@@ -42,7 +41,7 @@ class Fit:
     def __init__(self, row: str, net: Network, x: np.ndarray, y: np.ndarray, signals: bool):
         settings = Settings(
             loss=Loss.of("cross_entropy"), metric=Metric.of("accuracy"), optimizer=Optimizer.of("adam"),
-            schedule=Schedule.of("constant"), batch_size=ROWS[row][2], updates=10**9, signals=signals,
+            schedule=Schedule.of("constant"), batch_size=BATCH[row], updates=10**9, signals=signals,
         )  # fmt: skip
         self.loop = Loop(net, Part(x, y, None, np.arange(len(y))), None, settings)
         self.loop.sample = dataclasses.replace(self.loop.sample, x=x[:1], y=y[:1])
@@ -61,7 +60,7 @@ class HandWritten:
     """What a JAX user would write over the pure pair."""
 
     def __init__(self, row: str, net: Network, x: np.ndarray, y: np.ndarray):
-        self.batch, self.rows = ROWS[row][2], len(y)
+        self.batch, self.rows = BATCH[row], len(y)
         update = optax.adam(1e-3)
         xs, ys = jnp.asarray(x), jnp.asarray(y)
         params = jax.tree.map(lambda a: jnp.array(a, copy=True), net.params)
@@ -92,12 +91,13 @@ class HandWritten:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", choices=("mlp", "wide"), default="mlp")
+    parser.add_argument("--row", choices=tuple(BATCH), default="mlp-64")
     parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
-    x, y = data(ROWS[args.row][3])
-    x, y = x[: len(x) // 64 // 128 * 64 * 128], y[: len(y) // 64 // 128 * 64 * 128].astype(np.int32)
-    net = network(args.row, x, y)
+    row, data = ROWS[args.row], load(ROWS[args.row])
+    assert row.model is not None
+    x, y = data.x, data.y
+    net = network(row.model, initial(row.model), x)
     contenders = {
         "fit, no signals": Fit(args.row, net, x, y, signals=False),
         "fit, with signals": Fit(args.row, net, x, y, signals=True),
@@ -111,7 +111,7 @@ def main() -> None:
             if count:  # the first epoch compiles
                 times[name].append(time.perf_counter() - start)
             contender.between()
-    steps = len(y) // ROWS[args.row][2]
+    steps = len(y) // BATCH[args.row]
     base = times["fit, no signals"]
     print(f"{args.row}: {args.rounds} rounds of {steps} steps")
     for name, seconds in times.items():

@@ -20,6 +20,7 @@ from pellucid.errors import NetworkError
 from pellucid.network import storage
 from pellucid.network.adapt import built, find_input
 from pellucid.network.architecture import Arriving
+from pellucid.network.dispatch import run_in_caller
 from pellucid.network.initial import Initializer
 from pellucid.network.layer import Context, Layer, Param, Params, flatten, nest
 from pellucid.network.link import Link, apply_link
@@ -27,6 +28,8 @@ from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.summary import summary
 from pellucid.network.trace import block_rows, trace
 from pellucid.shown import Shown
+
+run_in_caller()
 
 
 @partial(jax.jit, static_argnums=1)

@@ -1,0 +1,1 @@
+"""Short programs of other libraries that whole runs are compared with."""
