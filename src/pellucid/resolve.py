@@ -223,7 +223,8 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment),
+        augment=parse_augmentations(t.augment), precision=t.precision or "float32", accumulate=t.accumulate or 1,
+        remat=t.remat or "none",
     )  # fmt: skip
     return settings, notes
 
