@@ -31,6 +31,7 @@ from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import DataRecipe, Recipe
 from pellucid.train.augment import parse_augmentations
+from pellucid.train.fitting import MOST
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
@@ -207,6 +208,7 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
     batch = t.batch_size if t.batch_size is not None else optimizer.default_batch
     if isinstance(batch, int) and batch > rows and t.batch_size is not None:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
+    batch = MOST if batch == "auto" else batch  # bounds the search for what fits into memory
     batch, used = batches(rows, rows if batch == "all" else int(batch), text)
     per_epoch = -(-used // batch)
     updates = _budget(recipe, optimizer, per_epoch)

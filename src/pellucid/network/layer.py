@@ -33,6 +33,7 @@ from pellucid.errors import NetworkError, PellucidError
 from pellucid.network.initial import Initializer
 from pellucid.network.precision import as_were, lowered
 from pellucid.network.probes import Probes
+from pellucid.network.recompute import recomputed
 from pellucid.spec import Spec, register
 
 Params = dict[str, Any]
@@ -199,7 +200,7 @@ class Context:
         return carry, ys
 
     def remat(self, body: Callable[["Context", Any], Any], x: Any) -> Any:
-        """`jax.checkpoint` around layers: `body(ctx, x) -> y` is computed again in the backward pass to save memory."""
+        """`body(ctx, x) -> y`, layers that are computed again in the backward pass to save memory."""
 
         def run(x):
             inner = self._inner(self.key)
@@ -207,7 +208,7 @@ class Context:
             self.previous = inner.previous
             return y, inner.updates, inner.kept, inner.probes.taken if inner.probes else {}, inner.valid
 
-        y, updates, kept, taken, self.valid = jax.checkpoint(run)(x)
+        y, updates, kept, taken, self.valid = recomputed(run, x, self.reverse_only)
         if updates or kept:
             self._refuse_foreign_trace("running state was set")
         self.kept.update(kept)

@@ -17,6 +17,9 @@ from pellucid.network.layer import Context, Layer, join
 from pellucid.network.trace import trace
 
 
+WORTH = 0.75  # of what lies in memory without it; less is not gained where layers are fused or recompute by themselves
+
+
 @dataclass(frozen=True)
 class Blocks(Layer):
     """`whole`, computed block by block: parts cuts[i] to cuts[i + 1]. The last block is not computed twice, for the way
@@ -76,7 +79,7 @@ def in_blocks(layer: Layer, x: Any) -> Plan | None:
             gives.append(own[-1] if own else 0)
         cuts, kept = _cut(inside, gives)
         kept += total - sum(inside)
-        if kept < (total if best is None else best[0]) and len(cuts) > 2:
+        if kept < (WORTH * total if best is None else best[0]) and len(cuts) > 2:
             best = kept, part, cuts
     if best is None:
         return None

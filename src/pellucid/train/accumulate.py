@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pellucid.network.probes import is_time
+
 
 class Batch(NamedTuple):
     """Rows to learn from. weight: [rows] or None, each counts 1.   mask: [rows], False for what only fills up, or None.
@@ -70,11 +72,13 @@ def in_parts(parts: int, slopes: Callable[..., Slopes], batch: Batch, key: Any, 
         (loss, (summed, _, state, taken, kept)), (grads, felt) = slopes(piece, own, state, carried, total)
         return (state, jax.tree.map(jnp.add, sums, (loss, summed, taken, grads, felt))), kept
 
-    zero = jnp.zeros((), total.dtype)
     grads, felt, taken = zeros
-    pieces = (jnp.arange(parts), cut(batch.x), cut(batch.y), cut(weight, 0), cut(mask, False), cut(batch.mix), cut(carried))
+    zero = jnp.zeros((), jnp.result_type(total, *jax.tree.leaves(grads)))
+    rows_of = (cut(batch.x), cut(batch.y), cut(weight, 0), cut(mask, False), cut(batch.mix), cut(carried))
+    pieces = (jnp.arange(parts), *rows_of)
     begin = state, (zero, zero, taken, grads, felt)
     (state, (loss, summed, taken, grads, felt)), kept = jax.lax.scan(part, begin, pieces)
     kept = jax.tree.map(lambda a: a.reshape(parts * size, *a.shape[2:])[:rows], kept)
-    felt = {path: rows_ * (size / rows) if "@" in path else rows_ for path, rows_ in felt.items()}
+    # what is told step by step of a sequence is a mean over rows; the rest are sums
+    felt = {path: told * (size / rows) if is_time(path) else told for path, told in felt.items()}
     return (loss, (summed, total, state, taken, kept)), (grads, felt)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pellucid.network.probes import FIELDS
+from pellucid.network.probes import FIELDS, is_time
 
 Precision = Literal["float32", "bfloat16", "float16"]
 FIRST = 2.0**16  # the scale that training begins with
@@ -54,11 +54,8 @@ def unscaled(scale: Scale, loss: Any, grads: Any, felt: dict[str, Any]) -> tuple
     once = 1 / scale.value  # exact: a power of two
     power = jnp.asarray([POWER.get(name, 0) for name in FIELDS], jnp.float32)
 
-    def told(rows: jax.Array) -> jax.Array:
-        return rows * (once**power if rows.shape == (len(FIELDS),) else once * once)  # of a layer, or by time
-
     grads = jax.tree.map(lambda g: g * once, grads)
-    return loss * once, grads, {path: told(rows) for path, rows in felt.items()}
+    return loss * once, grads, {path: sums * once ** (2 if is_time(path) else power) for path, sums in felt.items()}
 
 
 def judged(scale: Scale, grads: Any) -> tuple[jax.Array, Scale]:

@@ -218,7 +218,8 @@ def _objective(program: Program, carry: Carry, batch: Batch, key, state, carried
         mean = summed / (over if weight is None else jnp.where(over > 0, over, 1))
         kept = as_were(ctx.kept, carried) if program.streams and low else ctx.kept
         after = merge_updates(state, ctx.updates)
-        return precision.scaled(mean, carry.scale), (summed, over, after if low is None else as_were(after, state), taken, kept)
+        after = after if low is None else as_were(after, state)
+        return precision.scaled(mean, carry.scale), (summed, over, after, taken, kept)
 
     return objective
 
