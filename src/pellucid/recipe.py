@@ -202,8 +202,8 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     rules = [
         ("train.epochs", t.epochs, t.epochs is None or t.epochs >= 1, "a whole number >= 1"),
         ("train.steps", t.steps, t.steps is None or t.steps >= 1, "a whole number >= 1"),
-        ("train.batch_size", t.batch_size, not isinstance(t.batch_size, int) or t.batch_size >= 1, ">= 1, all, or auto"),
-        ("train.accumulate", t.accumulate, t.accumulate is None or t.accumulate >= 1, "a whole number of parts >= 1"),
+        ("train.batch_size", t.batch_size, not isinstance(t.batch_size, int) or t.batch_size >= 1, ">= 1, all, auto"),
+        ("train.accumulate", t.accumulate, t.accumulate is None or t.accumulate >= 1, "a whole number >= 1"),
         ("train.patience", t.patience, t.patience is None or t.patience >= 1, "a whole number of epochs >= 1"),
         ("train.seed", t.seed, 0 <= t.seed < 2**63, "a whole number from 0 to 2^63 - 1"),
         (

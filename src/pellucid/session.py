@@ -109,8 +109,8 @@ class Session:
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
         self.notes += notes
         self.network = self._network(recipe, live, folder, settings)
-        if (free := free_memory()) is not None or recipe.train.batch_size == "auto":
-            recipe, settings = self._fitted(recipe, settings, live, free)
+        recipe, settings = self._fitted(recipe, settings, live)
+        self.notes += fitting.cautions(self.network, settings)
         self.ranged = None
         if recipe.train.learning_rate == "auto":
             self.ranged = range_test(self.network, self.prepared.train, settings)
@@ -176,9 +176,9 @@ class Session:
         resolve.check_paths(network, settings)
         return network
 
-    def _fitted(self, recipe: Recipe, settings: Settings, live: dict[str, Any], free: int | None) -> Any:
+    def _fitted(self, recipe: Recipe, settings: Settings, live: dict[str, Any]) -> tuple[Recipe, Settings]:
         """Recipe and settings with a batch that the memory holds."""
-        train = self.prepared.train
+        train, free = self.prepared.train, free_memory()
         if recipe.train.batch_size != "auto":
             fitting.require_room(self.network, train, settings, free)
             return recipe, settings
@@ -260,6 +260,7 @@ class Session:
             "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
             "trivial_validation": self._trivial_on_validation(loss, outputs), "keep": settings.keep, "recipe": True,
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
+            "precision": None if settings.precision == "float32" else settings.precision,
         }  # fmt: skip
         if self.recipe.train.doctor != "off" and preflight_too:
             found = preflight(self.network, self.prepared, settings, self.dataset)

@@ -32,8 +32,8 @@ from pellucid.network.conv import Conv, ConvTranspose, Grey, Upsample
 from pellucid.network.dense import Dense, Dropout, Embed, Flatten, Input, Output
 from pellucid.network.layer import Context, Layer, Param, nest
 from pellucid.network.norm import BatchNorm, LayerNorm, RMSNorm
-from pellucid.network.precision import lowered
 from pellucid.network.pool import AvgPool, GlobalPool, MaxPool
+from pellucid.network.precision import lowered
 from pellucid.network.recurrent import GRU, LSTM, RNN, Bidirectional, Steps
 from pellucid.network.seq2seq import BahdanauDecoder, EncoderDecoder, LuongAttention
 from pellucid.network.transformer import SwiGLU, TiedEmbedding, TransformerBlock

@@ -202,13 +202,14 @@ class Context:
     def remat(self, body: Callable[["Context", Any], Any], x: Any) -> Any:
         """`body(ctx, x) -> y`, layers that are computed again in the backward pass to save memory."""
 
-        def run(x):
+        def run(given):
             inner = self._inner(self.key)
+            x, inner.valid = given  # what another block made is handed in, not taken from around
             y = body(inner, x)
             self.previous = inner.previous
             return y, inner.updates, inner.kept, inner.probes.taken if inner.probes else {}, inner.valid
 
-        y, updates, kept, taken, self.valid = recomputed(run, x, self.reverse_only)
+        y, updates, kept, taken, self.valid = recomputed(run, (x, self.valid), self.reverse_only)
         if updates or kept:
             self._refuse_foreign_trace("running state was set")
         self.kept.update(kept)
@@ -264,7 +265,7 @@ class Context:
         return {**own, **nest(taken)}
 
     def _received(self, part: Layer, x: Any) -> Any:
-        """What reaches a layer with weights has their type. An Input, which comes first, reads the numbers as they are."""
+        """What reaches a layer with weights has their type. An Input, which is the first, reads numbers as they are."""
         owns = not part.full_precision and bool(part.declare(jax.tree.map(_shape_of, x)))
         return self.low(x) if owns else x
 

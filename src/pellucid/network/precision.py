@@ -1,4 +1,4 @@
-"""Numbers of 16 bits where they do, of 32 where they are needed. The rule, which `Context` keeps and layers may rely on:
+"""Numbers of 16 bits where they do, of 32 where they are needed. The rule, which `Context` keeps:
 
     weights      float32 in the run; a layer gets a copy of the low type, unless it says `full_precision`
     what passes  between layers is of the low type: what leaves a leaf is rounded to it

@@ -1,5 +1,5 @@
-"""Rematerialisation: of a network's blocks only what lies between them is kept for the way back, and what happens inside
-one is computed again when the gradient gets there. About a third more arithmetic, for a fraction of the memory.
+"""Rematerialisation: of a network's blocks only what lies between them is kept for the way back, and what happens
+inside one is computed again when the gradient gets there. About a third more arithmetic, for a fraction of the memory.
 
 A block is a stretch of a `Sequential`. Where it is cut follows from the sizes of what its parts give: with the cuts
 B, the most that lies in memory is sum(what crosses each cut) + the largest inside of a block. Chen et al. 2016, who
@@ -15,7 +15,6 @@ import jax
 from pellucid.network.composite import Sequential, replace_layers, walk
 from pellucid.network.layer import Context, Layer, join
 from pellucid.network.trace import trace
-
 
 WORTH = 0.75  # of what lies in memory without it; less is not gained where layers are fused or recompute by themselves
 

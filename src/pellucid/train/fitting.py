@@ -16,8 +16,12 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.errors import ResourceError, SettingError
+from pellucid.network.composite import walk
 from pellucid.network.network import Network
+from pellucid.network.norm import BatchNorm
+from pellucid.network.remat import in_blocks
 from pellucid.network.trace import floor_power, trace
+from pellucid.train.accumulate import sizes
 from pellucid.train.loop import Loop, Settings, segments_needed
 from pellucid.train.step import run_chunk
 
@@ -55,6 +59,24 @@ def notes(found: Fit, settings: Settings) -> list[str]:
     return said
 
 
+def cautions(network: Network, settings: Settings) -> list[str]:
+    """What a person should know of how memory is saved here."""
+    said = []
+    example = network.example()
+    if settings.remat == "blocks" and in_blocks(network.layer, example) is None:
+        said.append("--remat blocks: no cut of this network would save a quarter of its memory; it has none")
+    if settings.precision != "float32" and jax.default_backend() == "cpu":
+        said.append(
+            f"--precision {settings.precision} saves memory; most processors compute slower in it than in float32"
+        )
+    if settings.accumulate > 1 and any(isinstance(part, BatchNorm) for _, part in walk(network.layer)):
+        rows = sizes(settings.batch_size, settings.accumulate)[1]
+        said.append(
+            f"--accumulate: batch normalisation takes its mean and variance of {rows} rows, a part of the batch"
+        )
+    return said
+
+
 def shown(size: float) -> str:
     """Bytes as a person reads them.
 
@@ -69,7 +91,7 @@ def shown(size: float) -> str:
 
 
 def needed(network: Network, train: Part, settings: Settings) -> int:
-    """Bytes that the training chunk takes, compiled for these settings. The run itself finds it in the compile cache."""
+    """Bytes that the training chunk takes, compiled for these settings. The run finds it in the compile cache."""
     loop = Loop(network, train, None, settings)
     segments = np.zeros((segments_needed(loop.chunk_steps, loop.every), 2), np.int32)
     data, order, skipped = loop.feed.chunk(loop._shuffled(), 0)
@@ -104,10 +126,10 @@ def largest_batch(network: Network, train: Part, settings: Settings, free: int) 
         batch = min(batch // 2, max(floor_power(int(batch * room / need)), 1))
 
 
-def require_room(network: Network, train: Part, settings: Settings, free: int) -> None:
+def require_room(network: Network, train: Part, settings: Settings, free: int | None) -> None:
     """A `ResourceError` where the batch does not fit into `free` bytes, with what would. Where a generous guess from
     shapes fits, as it nearly always does, this costs nothing."""
-    if guessed(network, train, settings) <= free or (need := needed(network, train, settings)) <= free:
+    if free is None or guessed(network, train, settings) <= free or (need := needed(network, train, settings)) <= free:
         return
     parts = next((n for n in PARTS if n <= settings.batch_size and _fits(network, train, settings, n, free)), None)
     fix = _smaller(network, train, settings)

@@ -122,8 +122,9 @@ class Loop:
         batch, rows = batches(len(train.y), settings.batch_size, settings.text)
         blocks = in_blocks(network.layer, example) if settings.remat == "blocks" else None
         self.program = Program(
-            layer=network.layer if blocks is None else blocks.layer, loss=settings.loss, optimizer=settings.optimizer.structure(),
-            schedule=settings.schedule, batch=batch, rows=rows, context=train.x.shape[1] if settings.text else 0,
+            layer=network.layer if blocks is None else blocks.layer, loss=settings.loss,
+            optimizer=settings.optimizer.structure(), schedule=settings.schedule, batch=batch, rows=rows,
+            context=train.x.shape[1] if settings.text else 0,
             streams=streams, augment=settings.augment, streamed=not isinstance(train.x, np.ndarray),
             watched=tuple(self.kinds),
             timed=tuple(path for path, kind in self.kinds.items() if kind in ("rnn", "lstm", "gru")),

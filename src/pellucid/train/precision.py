@@ -1,7 +1,7 @@
-"""Training in numbers of 16 bits: the weights, the optimizer and the losses stay float32, the layers compute in few bits.
+"""Training in numbers of 16 bits: weights, optimizer and losses stay float32, the layers compute in fewer bits.
 
-bfloat16 needs nothing more: its range is float32's. float16 ends at 6e-8, below which gradients become 0, so the loss is
-multiplied by a scale, and the gradients, in float32 again, divided by it:
+bfloat16 needs nothing more: its range is float32's. float16 ends at 6e-8, below which gradients become 0, so the loss
+is multiplied by a scale, and the gradients, in float32 again, divided by it:
 
     a step whose gradients are all finite     is made; after `GROW` of them in a row the scale doubles
     a step with one that is not               is not made; the scale is halved
