@@ -20,6 +20,7 @@ from pellucid.network.composite import walk
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm
 from pellucid.network.remat import in_blocks
+from pellucid.network.rows import power_of_two
 from pellucid.network.trace import floor_power, trace
 from pellucid.train.accumulate import sizes
 from pellucid.train.loop import Loop, Settings, segments_needed
@@ -28,7 +29,6 @@ from pellucid.train.step import run_chunk
 MOST = 512  # the largest batch that `auto` takes: larger ones rarely learn more from an update (McCandlish et al. 2018)
 SHARE = 0.8  # of the free memory; the rest is for scoring, for reading data, for whatever else runs
 COPIES = 6  # of each activation and weight, for a first guess that is never too low by much
-PARTS = (2, 4, 8, 16, 32, 64)  # that are tried where a batch does not fit
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def require_room(network: Network, train: Part, settings: Settings, free: int | 
     shapes fits, as it nearly always does, this costs nothing."""
     if free is None or guessed(network, train, settings) <= free or (need := needed(network, train, settings)) <= free:
         return
-    parts = next((n for n in PARTS if n <= settings.batch_size and _fits(network, train, settings, n, free)), None)
+    parts = _parts(network, train, settings, free / need, free)
     fix = _smaller(network, train, settings)
     if parts is not None:
         fix = f"--accumulate {parts} (in a recipe: train.accumulate = {parts}) computes the same batch in {parts} parts"
@@ -149,8 +149,17 @@ def guessed(network: Network, train: Part, settings: Settings) -> int:
     return COPIES * (outputs * settings.batch_size // settings.accumulate + _weights(network)) + 2 * data
 
 
-def _fits(network: Network, train: Part, settings: Settings, parts: int, free: int) -> bool:
-    return needed(network, train, replace(settings, accumulate=settings.accumulate * parts)) <= free
+def _parts(network: Network, train: Part, settings: Settings, share: float, free: int) -> int | None:
+    """The fewest parts, a power of two, in which the batch fits; None where not even single examples do. What does not
+    fit tells how many times more it has to be. share: of what the whole batch needs that is free."""
+    parts = 1
+    while parts < settings.batch_size:
+        parts = min(max(parts * 2, power_of_two(int(parts / share))), power_of_two(settings.batch_size))
+        need = needed(network, train, replace(settings, accumulate=parts))
+        if need <= free:
+            return parts
+        share = free / need
+    return None
 
 
 def _smaller(network: Network, train: Part, settings: Settings) -> str:
