@@ -2,12 +2,16 @@
 
 import dataclasses
 
+import jax
+import numpy as np
 import pytest
 
 from pellucid import fit, machine, recipe, session
+from pellucid.commands.train import settings
 from pellucid.errors import ResourceError, SettingError
 from pellucid.session import Session
 from pellucid.train import fitting
+from pellucid.train.loop import Loop
 
 MB = 10**6
 WIDE = {"network": "mlp:256,256", "source": "digits", "baselines": False, "doctor": "off", "epochs": 1}
@@ -110,3 +114,22 @@ def test_cautions_name_what_is_not_as_one_might_think():
 
 def test_bytes_are_told_with_three_digits():
     assert [fitting.shown(n) for n in (0, 999, 1000, 1.25e9, 3e13)] == ["0 B", "999 B", "1 kB", "1.25 GB", "30 TB"]
+
+
+def test_the_chunk_gives_its_buffers_back_in_place(wide):
+    """Weights, moments and counters are donated: what comes out lies where it came in."""
+    network, train, settings = wide[0]
+    for changes in ({}, {"accumulate": 4, "precision": "float16", "remat": "blocks"}):
+        loop = Loop(network, train, None, dataclasses.replace(settings, **changes))
+        carried = sum(np.asarray(a).nbytes for a in jax.tree.leaves(loop.carry))
+        assert fitting.compiled(loop).alias_size_in_bytes == carried > 12 * network.parameters
+
+
+def test_the_command_line_says_it_in_the_words_of_the_recipe():
+    given = {"precision": "bfloat16", "accumulate": 4, "remat": "blocks", "batch_size": "auto"}
+    made = recipe.make(settings(given)).train
+    assert (made.precision, made.accumulate, made.remat, made.batch_size) == ("bfloat16", 4, "blocks", "auto")
+    with pytest.raises(SettingError, match="a whole number, or all or auto"):
+        settings({"batch_size": "most"})
+    with pytest.raises(SettingError, match="train.accumulate"):
+        recipe.make({"accumulate": 0})

@@ -90,17 +90,23 @@ def shown(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def needed(network: Network, train: Part, settings: Settings) -> int:
-    """Bytes that the training chunk takes, compiled for these settings. The run finds it in the compile cache."""
-    loop = Loop(network, train, None, settings)
+def compiled(loop: Loop) -> Any:
+    """The compiler's account of the chunk that a loop runs. The run itself finds the program in the compile cache."""
     segments = np.zeros((segments_needed(loop.chunk_steps, loop.every), 2), np.int32)
     data, order, skipped = loop.feed.chunk(loop._shuffled(), 0)
-    found = run_chunk.lower(
-        loop.program, loop.chunk_steps, loop.carry, data, order, {**loop.numbers, "skipped": skipped}, loop.key, 0,
-        segments, 1,
-    ).compile().memory_analysis()  # fmt: skip
+    numbers = {**loop.numbers, "skipped": skipped}
+    lowered = run_chunk.lower(
+        loop.program, loop.chunk_steps, loop.carry, data, order, numbers, loop.key, 0, segments, 1
+    )  # fmt: skip
+    found = lowered.compile().memory_analysis()
     if found is None:
         raise unknown_memory()
+    return found
+
+
+def needed(network: Network, train: Part, settings: Settings) -> int:
+    """Bytes that the training chunk takes, compiled for these settings."""
+    found = compiled(Loop(network, train, None, settings))
     passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return passed + found.temp_size_in_bytes + _weights(network)
 
