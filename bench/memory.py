@@ -55,9 +55,8 @@ def table(data: Dataset, words: dict, rounds: int) -> None:
             list(loop.some(3))
             if turn:
                 taken.append((time.perf_counter() - began) / 3)
-    print(
-        f"\n{words['network']}, a batch of {words['batch_size']}\n\n| settings | temporary memory | a step |\n|---|---|---|"
-    )
+    print(f"\n{words['network']}, a batch of {words['batch_size']}\n")
+    print("| settings | temporary memory | a step |\n|---|---|---|")
     for more, size, taken in zip(SETTINGS, bytes_taken, times, strict=True):
         said = " ".join(f"--{name} {value}" for name, value in more.items()) or "none"
         print(f"| `{said}` | {shown(size)} | {min(taken) * 1e3:.1f} ms |", flush=True)

@@ -67,7 +67,7 @@ def cautions(network: Network, settings: Settings) -> list[str]:
         said.append("--remat blocks: no cut of this network would save a quarter of its memory; it has none")
     if settings.precision != "float32" and jax.default_backend() == "cpu":
         said.append(
-            f"--precision {settings.precision} saves memory; most processors compute slower in it than in float32"
+            f"--precision {settings.precision}: a processor may be slower in it than in float32 (docs/precision.md)"
         )
     if settings.accumulate > 1 and any(isinstance(part, BatchNorm) for _, part in walk(network.layer)):
         rows = sizes(settings.batch_size, settings.accumulate)[1]
