@@ -33,6 +33,7 @@ from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import DataRecipe, Recipe
 from pellucid.train.augment import parse_augmentations
+from pellucid.train.fitting import MOST
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
@@ -209,6 +210,7 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
     batch = t.batch_size if t.batch_size is not None else optimizer.default_batch
     if isinstance(batch, int) and batch > rows and t.batch_size is not None:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
+    batch = MOST if batch == "auto" else batch  # bounds the search for what fits into memory
     batch, used = batches(rows, rows if batch == "all" else int(batch), text)
     per_epoch = -(-used // batch)
     updates = _budget(recipe, optimizer, per_epoch)
@@ -225,7 +227,8 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows",
+        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", precision=t.precision or "float32", accumulate=t.accumulate or 1,
+        remat=t.remat or "none",
     )  # fmt: skip
     return settings, notes
 

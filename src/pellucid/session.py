@@ -24,7 +24,7 @@ from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, Sett
 from pellucid.examine import Examination
 from pellucid.history import History
 from pellucid.inspection.inspect import inspect
-from pellucid.machine import Interruptions, compile_seconds, make_room
+from pellucid.machine import Interruptions, compile_seconds, free_memory, make_room
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights
@@ -33,7 +33,7 @@ from pellucid.recipe import Recipe
 from pellucid.rundir import RunDir
 from pellucid.shown import Findings, Shown
 from pellucid.signals.record import RecordWriter, read_lines
-from pellucid.train import checkpoint
+from pellucid.train import checkpoint, fitting
 from pellucid.train.evaluate import link_of
 from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
@@ -113,6 +113,8 @@ class Session:
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
         self.notes += notes
         self.network = self._network(recipe, live, folder, settings)
+        recipe, settings = self._fitted(recipe, settings, live)
+        self.notes += fitting.cautions(self.network, settings)
         self.ranged = None
         if recipe.train.learning_rate == "auto":
             self.ranged = range_test(self.network, self.prepared.train, settings)
@@ -181,6 +183,19 @@ class Session:
             network.state = standardise(network.layer, network.state or {}, prepared.features)
         resolve.check_paths(network, settings)
         return network
+
+    def _fitted(self, recipe: Recipe, settings: Settings, live: dict[str, Any]) -> tuple[Recipe, Settings]:
+        """Recipe and settings with a batch that the memory holds."""
+        train, free = self.prepared.train, free_memory()
+        if recipe.train.batch_size != "auto":
+            fitting.require_room(self.network, train, settings, free)
+            return recipe, settings
+        if free is None:
+            raise fitting.unknown_memory()
+        found = fitting.largest_batch(self.network, train, settings, free)
+        self.notes += fitting.notes(found, settings)
+        recipe = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, batch_size=found.batch))
+        return recipe, resolve.settings_of(recipe, live, self.prepared.targets, len(train.y))[0]
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -253,6 +268,7 @@ class Session:
             "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
             "trivial_validation": self._trivial_on_validation(loss, outputs), "keep": settings.keep, "recipe": True,
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
+            "precision": None if settings.precision == "float32" else settings.precision,
         }  # fmt: skip
         if self.recipe.train.doctor != "off" and preflight_too:
             found = preflight(self.network, self.prepared, settings, self.dataset)

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pellucid.doctor import course_causes, flow_causes, step_causes  # noqa: F401  (they register themselves)
+from pellucid.doctor import course_causes, flow_causes, precision_causes, step_causes  # noqa: F401  (they register themselves)
 from pellucid.doctor.case import Case
 from pellucid.doctor.cause import CAUSES
 from pellucid.doctor.finding import SEVERITIES, Finding, ranked
@@ -59,6 +59,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "unscaled_inputs",
         "rank_collapse",
     ),
+    "float16_range": ("nonfinite_loss", "vanishing_gradients", "exploding_gradients"),
     "targets_out_of_range": (
         "saturated_units",
         "dead_units",
