@@ -65,7 +65,8 @@ def test_a_remedy_that_does_not_gain_in_a_whole_training_is_rolled_back(tmp_path
     """The trials are made to praise a remedy that is none: the whole training finds it out."""
     monkeypatch.setattr(repairing.Branches, "branch", lambda self, settings, seed, steps: 0.1 if settings else 1.0)
     settings = {"learning_rate": 1e-6, "steps": 60, "baselines": False, "schedule": "constant", "optimizer": "adam"}
-    monkeypatch.setattr(repairing, "candidates", lambda found: [(f, useless(f)) for f in found if f.alarm][:1])
+    monkeypatch.setattr(repairing, "candidates", lambda found, most: [(f, useless(f)) for f in found if f.alarm][:1])
+    monkeypatch.setattr(repairing.remedies, "general", lambda case: [])
     run = pc.fit("mlp:8", "moons", out=tmp_path, repair=True, **settings)
     rounds = run.result["repair"]["rounds"]
     assert rounds and not any(line["kept"] for line in rounds)

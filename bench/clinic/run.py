@@ -38,6 +38,10 @@ def all_cases(part: str) -> list[Case]:
 def chosen(args: argparse.Namespace) -> list[Case]:
     found = [case for part in args.part or PARTS for case in all_cases(part)]
     found = [c for c in found if args.half in (None, c.half) and any(i in c.id for i in args.id or [""])]
+    if args.repair:  # what no setting mends tells nothing of repairs
+        from families import repairable
+
+        found = [c for c in found if repairable(c)]
     if args.limit and args.limit < len(found):  # spread over all families
         found = [found[i * len(found) // args.limit] for i in range(args.limit)]
     return found

@@ -14,7 +14,6 @@ from pellucid.doctor.symptoms import DECOUPLED, Symptom, hidden_matrices
 
 FEW = 100  # updates: no network of more than one layer has learned much after so few
 NARROW = 3  # units
-SAMPLED = 2048  # training rows that are scored each epoch at most
 NOISY, ERRORS = 0.05, 3.0  # by how much, and by how many standard errors, validation is above training
 WAITED = 5.0  # seconds: less is not worth a word
 LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
@@ -92,7 +91,10 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             + f"; {state_said(state)}",
             evidence={"train": state.best, "validation": state.validation_best, "trivial": state.trivial},
             symptoms=("poor_training_loss",), confidence=0.75 if thin else 0.45,
-            remedies=(*_larger(case), *remedies.longer(case), *remedies.rate(case, 10)),
+            remedies=(
+                *remedies.larger(case), *remedies.longer(case), *remedies.rate(case, 10),
+                *(() if "relu" in case.kinds else remedies.activation(case, "relu", "ReLU, whose slope is 1")),
+            ),
         )
     ]  # fmt: skip
 
@@ -103,16 +105,6 @@ def narrowest(case: Case) -> int | None:
         return None
     widths = [case.record.shapes[i][-1] for i in hidden_matrices(case, "dense")]
     return min(widths, default=None)
-
-
-def _larger(case: Case) -> list[Remedy]:
-    spec, text = case.spec("architecture"), "more or wider hidden layers"
-    if spec is not None and spec["type"] in ("mlp", "perceptron"):
-        given = spec.get("widths") or (32,)
-        widths = [max(2 * w, 64) for w in given if isinstance(w, int)] if isinstance(given, list | tuple) else [64]
-        kept = {k: v for k, v in spec.items() if k not in ("type", "widths", "rule")}
-        return [Remedy({"network": {"type": "mlp", **kept, "widths": widths}}, text)]
-    return [Remedy({}, text)]
 
 
 @cause
@@ -157,7 +149,7 @@ def label_noise(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
         return []
     best = int(np.nanargmin(losses.values))
     own, other = float(sample.values[best]), float(validation.values[best])
-    looked = min(rows, SAMPLED)
+    looked = min(rows, case.figure("sample_rows") or rows)
     both = (own * looked + other * unseen) / (looked + unseen)
     error = math.sqrt(max(both * (1 - both), 1e-4) * (1 / looked + 1 / unseen))
     if not (other - own > NOISY and other - own > ERRORS * error):
@@ -256,6 +248,6 @@ def plateau(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
             "plateau", "warning",
             f"{state_said(state)}; nothing in the signals says why",
             evidence={"best": state.best, "trivial": state.trivial}, symptoms=("stuck",), confidence=0.3,
-            remedies=(*remedies.rate(case, 10), *remedies.rate(case, 0.1), *_larger(case)),
+            remedies=(*remedies.rate(case, 10), *remedies.rate(case, 0.1), *remedies.larger(case)),
         )
     ]  # fmt: skip

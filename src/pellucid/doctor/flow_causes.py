@@ -51,17 +51,11 @@ def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
             step=signs[0].step, evidence=numbers_of(signs), symptoms=tuple(s.name for s in signs),
             confidence=0.85 if growth else 0.5,
             remedies=(
-                *clipped(case), *remedies.rate(case, 0.1),
+                *remedies.clipped(case), *remedies.rate(case, 0.1), *remedies.initial(case),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )
     ]  # fmt: skip
-
-
-def clipped(case: Case) -> list[Remedy]:
-    """Clip the gradient's norm: a setting of the optimizer."""
-    spec, text = case.spec("optimizer_settings"), "clip the gradient's norm at 1"
-    return [Remedy({"optimizer": {**spec, "clip_norm": 1.0}} if spec else {}, text)]
 
 
 @cause
@@ -70,7 +64,7 @@ def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
     if not dead:
         return []
     worst = max(dead, key=lambda s: s.numbers["share"])
-    whole = worst.numbers["share"] >= 1
+    whole, early = worst.numbers["share"] >= 1, worst.numbers["first"] > 0.9  # dead from the start: the weights' doing
     harm = state.stuck or (state.beaten is not None and worst.numbers["share"] > 0.8)
     return [
         Finding(
@@ -80,9 +74,9 @@ def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
             layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in dead},
             symptoms=("dead_units",), confidence=0.95 if whole else 0.7,
             remedies=(
-                *remedies.rate(case, 0.1),
+                *(remedies.initial(case) if early else ()), *remedies.rate(case, 0.1),
                 *remedies.activation(case, "leaky_relu", "leaky ReLU, which has a slope below zero too"),
-                Remedy({}, "other initial weights, biases at zero"),
+                *(() if early else remedies.initial(case)),
             ),
         )
     ]  # fmt: skip
@@ -103,9 +97,8 @@ def saturated_units(case: Case, state: Progress, found: list[Symptom]) -> list[F
             layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in flat},
             symptoms=("saturated_units",), confidence=0.8,
             remedies=(
-                *remedies.option(case, "standardise the inputs", standardize=True),
+                *remedies.option(case, "standardise the inputs", standardize=True), *remedies.initial(case),
                 *remedies.activation(case, "relu", "ReLU, which does not saturate above zero"),
-                Remedy({}, "smaller initial weights"),
             ),
         )
     ]  # fmt: skip
@@ -139,7 +132,10 @@ def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
             "rank_collapse", severity(state.stuck),
             f"{same[0].layer} gives the same for every example since step {same[0].step:,}; {state_said(state)}",
             layer=same[0].layer, step=same[0].step, symptoms=("constant_layer",), confidence=0.7,
-            remedies=(*remedies.network(case, "normalise between the layers", norm="batch"),),
+            remedies=(
+                *remedies.initial(case), *remedies.network(case, "normalise between the layers", norm="batch"),
+                *remedies.activation(case, "relu", "another activation between the layers"),
+            ),
         )
     ]  # fmt: skip
 
@@ -172,7 +168,7 @@ def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             Finding(
                 "frozen_layer", "warning", said, layer=asked[0], step=0, evidence={"frozen": list(asked)},
                 symptoms=("unmoved_weights",), confidence=0.65,
-                remedies=(Remedy({}, "freeze nothing, or only what was trained before"),),
+                remedies=tuple(remedies.unfrozen(case, "freeze nothing, or only what was trained before")),
             )
         ]  # fmt: skip
     still = of(found, "unmoved_weights")
@@ -187,6 +183,6 @@ def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             f"{', '.join(s.layer or '' for s in matrices[:3])} did not move in any update; {state_said(state)}",
             layer=matrices[0].layer, step=0, evidence={"weights": [s.layer for s in still]},
             symptoms=("unmoved_weights",), confidence=0.7,
-            remedies=(Remedy({}, "hand all weights to the optimizer, and look for a stopped gradient"),),
+            remedies=tuple(remedies.unfrozen(case, "hand all weights to the optimizer; look for a stopped gradient")),
         )
     ]  # fmt: skip

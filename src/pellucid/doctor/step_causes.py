@@ -34,7 +34,10 @@ def wrong_update(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             f"from the first update on the loss rises, from {numbers['first']:.4g} to {numbers['then']:.4g}, by "
             f"updates that are small ({first:.1g} of the weights): they go uphill",
             step=0, evidence=numbers_of(rising), symptoms=("rising_loss",), confidence=0.8,
-            remedies=(Remedy({}, "look for a flipped sign: in the loss, in the update, in a hand-written gradient"),),
+            remedies=(
+                Remedy({}, "look for a flipped sign: in the loss, in the update, in a hand-written gradient"),
+                *remedies.optimizer(case),
+            ),
         )
     ]  # fmt: skip
 
@@ -51,7 +54,7 @@ def output_that_cannot_change(case: Case, state: Progress, found: list[Symptom])
         Finding(
             problem, "warning", f"the gradient at the output is exactly zero from the start; {state_said(state)}",
             layer=zero[0].layer, step=0, symptoms=("zero_gradient",), confidence=0.8,
-            remedies=(Remedy({}, "let the loss see raw outputs (logits), and leave the last activation out"),),
+            remedies=tuple(remedies.loss(case, "let the loss see raw outputs, and leave the last activation out")),
         )
     ]  # fmt: skip
 
@@ -107,7 +110,7 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
             layer=signs[0].layer, step=0, evidence=numbers_of(signs),
             symptoms=tuple(dict.fromkeys(s.name for s in signs)), confidence=0.85 if drift else 0.7,
             remedies=(
-                *remedies.initial(case, "initial weights that suit the activation (He, Glorot)"),
+                *remedies.initial(case),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )
@@ -220,7 +223,10 @@ def nonfinite_loss(case: Case, state: Progress, found: list[Symptom]) -> list[Fi
             + (f"; the first layer whose output was not finite is {where[0]}, at step {where[1]:,}" if where else ""),
             layer=where[0] if where else None, step=state.nonfinite, evidence={"start": state.start},
             symptoms=("nonfinite",), confidence=0.9,
-            remedies=(*remedies.rate(case, 0.1), Remedy({}, "clip the gradient, and let the loss act on logits")),
+            remedies=(
+                *remedies.loss(case, "a loss that acts on raw outputs, and is finite for all of them"),
+                *remedies.rate(case, 0.1), *remedies.clipped(case), *remedies.initial(case),
+            ),
         )
     ]  # fmt: skip
 
