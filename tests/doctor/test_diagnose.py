@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from made import PER_EPOCH, TRIVIAL, alarms, falls, named, record, scores, wobbles
 
 from pellucid.doctor.cause import CAUSES
-from pellucid.doctor.diagnose import EXPLAINS, diagnose, merged
+from pellucid.doctor.diagnose import diagnose, merged
+from pellucid.doctor.explains import EXPLAINS
 from pellucid.doctor.finding import Finding
 from pellucid.signals.record import Record, read_record
 

@@ -36,22 +36,28 @@ def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
 @cause
 def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     growth, burst = of(found, "gradient_growth"), of(found, "gradient_burst")
-    harm = state.nonfinite is not None or state.blown or state.stuck
-    if not growth and not (burst and harm):
+    in_time = of(found, "growth_in_time")
+    harm = state.nonfinite is not None or state.blown or state.stuck or (bool(in_time) and state.spoilt)
+    if not growth and not in_time and not (burst and harm):
         return []
-    if growth:
+    if in_time:
+        n = in_time[0].numbers
+        said = f"in {in_time[0].layer} gradients grow {n['factor']:.2g} times a step on the way back in time, "
+        said += f"{n['ratio']:.2g} times in all"
+    elif growth:
         n = growth[0].numbers
         said = f"gradients grow {n['factor']:.1f} times a layer on the way back, {n['ratio']:.2g} times in all"
     else:
         said = f"the gradient grew to {burst[0].numbers['times']:.2g} times its first size"
-    signs = [*growth, *burst]
+    signs = [*in_time, *growth, *burst]
     return [
         Finding(
             "exploding_gradients", severity(harm), f"{said}; {state_said(state)}", layer=signs[0].layer,
             step=signs[0].step, evidence=numbers_of(signs), symptoms=tuple(s.name for s in signs),
-            confidence=0.85 if growth else 0.5,
+            confidence=0.9 if in_time else 0.85 if growth else 0.5,
             remedies=(
-                *remedies.clipped(case), *remedies.rate(case, 0.1), *remedies.initial(case),
+                *(remedies.initial(case) if in_time else ()), *remedies.clipped(case), *remedies.rate(case, 0.1),
+                *(() if in_time else remedies.initial(case)),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )

@@ -11,6 +11,7 @@ from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbe
 
 LOW = 1e-3  # an update beside the weight: less is a small step
 SWALLOWED = 3  # epsilon beside the gradient's size: more slows the steps
+LEARNED = 0.3  # of the trivial loss: what lies below has been learned
 CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
@@ -120,6 +121,8 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
 @cause
 def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     huge, swing = of(found, "huge_steps"), of(found, "swinging_loss")
+    if state.trivial > 0 and state.last < LEARNED * state.trivial and not state.unstable:
+        swing = []  # batches differ, wrong labels among them; steps that lead so far down are not too large
     burst = of(found, "gradient_burst")
     bad = state.blown or (state.nonfinite is not None and not _calm(case, state))
     drifted = of(found, "activation_drift")
@@ -169,7 +172,8 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     if of(found, "constant_layer") or any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
         return []  # then nothing can move, at any rate
     n = short[0].numbers
-    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned
+    much_left = state.underway and state.trivial > 0 and state.best > 0.5 * state.trivial
+    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned or much_left
     usual = n["ratio"] > LOW  # then it is the number of updates that is small
     if usual:
         return []
