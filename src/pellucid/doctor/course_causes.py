@@ -33,7 +33,8 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
         gradient, weight = aligned(case.signal("weight", "gradient"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
             shares = decay * weight.values / (gradient.values + decay * weight.values)
-        share, first = median(shares[len(shares) // 2 :]), median(shares[:1])
+        share = median(shares[len(shares) // 2 :])
+        first = median(shares[:1][weight.values[:1] > 0])  # biases begin at zero, where no penalty pulls
     elif decay and rate:
         update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
