@@ -56,7 +56,9 @@ def diagnose(
     named = [finding for cause in CAUSES for finding in cause(case, state, found)]
     named = suspected([*(forgiven(finding, state, case) for finding in given), *named], state)
     if suited_weights(case):  # then depth and activation are the cause, which show as vanishing or exploding gradients
-        named = [noted(f) if f.problem == "bad_initial_weights" and not set(f.symptoms) & MEASURED else f for f in named]
+        named = [
+            noted(f) if f.problem == "bad_initial_weights" and not set(f.symptoms) & MEASURED else f for f in named
+        ]
     return ranked([f for f in merged(named) if f.problem not in set(silence)])
 
 

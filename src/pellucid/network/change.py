@@ -33,7 +33,7 @@ def changed(
 
     >>> hand = Sequential(Dense(8), Layer.of("tanh"), Dense(1), Layer.of("softmax"))
     >>> [name for name, _ in changed(hand, 3, activation="relu", output="auto").layers]
-    ['dense1', 'tanh1', 'output']
+    ['dense1', 'relu1', 'output']
     """
     if isinstance(top, Blueprint):
         return _of_architecture(top, activation, initial)
@@ -80,7 +80,8 @@ def with_activation(top: Layer, activation: Layer) -> Layer:
     """
     parts, last = _hidden(top, "activation")
     swap: Callable[[Layer], Layer] = lambda part: activation if isinstance(part, Activation) else part  # noqa: E731
-    hidden = [(name, replace_layers(part, swap)) for name, part in parts[:last]]
+    taken = {name for name, _ in parts}
+    hidden = [(_renamed(name, part, activation, taken), replace_layers(part, swap)) for name, part in parts[:last]]
     made: list[tuple[str, Layer]] = []
     for place, (name, part) in enumerate(hidden):
         made.append((name, part))
@@ -89,8 +90,19 @@ def with_activation(top: Layer, activation: Layer) -> Layer:
             continue
         owner = made[-2][1] if part.name in NORMS and len(made) > 1 else part
         if owner.name in LINEAR and not _bends(behind):
-            made.append((_free(f"{activation.name}_{name}", parts), activation))
+            made.append((_free(f"{activation.name}_{name}", taken), activation))
     return Sequential(*made, *parts[last:])
+
+
+def _renamed(name: str, part: Layer, activation: Layer, taken: set[str]) -> str:
+    """`tanh1` is `relu1` from then on, where it was called by its kind and that name is free; `taken` then has it."""
+    if not isinstance(part, Activation) or not name.startswith(part.name):
+        return name
+    new = activation.name + name.removeprefix(part.name)
+    if new in taken:
+        return name
+    taken.add(new)
+    return new
 
 
 def _bends(behind: list[tuple[str, Layer]]) -> bool:
@@ -168,9 +180,9 @@ def with_output(top: Layer, targets: int) -> Layer:
     hidden = isinstance(end, Dense) and end.width > targets and any(_rectifies(part) for _, part in tail)
     if hidden or not isinstance(end, Dense | Output):
         kept = parts if hidden else (*parts[: last + 1], *((n, p) for n, p in tail if not isinstance(p, Activation)))
-        return Sequential(*kept, (_free("output", kept), Output()))
+        return Sequential(*kept, (_free("output", {n for n, _ in kept}), Output()))
     same = isinstance(end, Output) and end.width in (None, targets)
-    new = (name, end) if same else (_free("output", parts[:last]), Output())
+    new = (name, end) if same else (_free("output", {n for n, _ in parts[:last]}), Output())
     rest = ((n, p) for n, p in tail if not isinstance(p, Activation | Dropout))
     return Sequential(*parts[:last], new, *rest)
 
@@ -199,6 +211,5 @@ def _last(top: Layer) -> int | None:
     return places[-1] if places else None
 
 
-def _free(name: str, parts: Named) -> str:
-    taken = {n for n, _ in parts}
-    return next(n for n in (name, *(f"{name}{i}" for i in range(2, len(parts) + 3))) if n not in taken)
+def _free(name: str, taken: set[str]) -> str:
+    return next(n for n in (name, *(f"{name}{i}" for i in range(2, len(taken) + 3))) if n not in taken)
