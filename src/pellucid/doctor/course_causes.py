@@ -118,7 +118,7 @@ def narrowest(case: Case) -> int | None:
 @cause
 def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     if state.overfit is None:
-        return []
+        return _by_heart(case, state)
     kept = case.told("keep") == "best"
     rose = state.validation_last - state.validation_best
     unseen = case.figure("validation_rows")
@@ -134,6 +134,26 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
             remedies=(
                 *remedies.option(case, "keep the best epoch, and stop when it is past", keep="best", patience=10),
                 *remedies.network(case, "dropout", dropout=0.3),
+                Remedy({}, "more data, augmentation, weight decay, or a smaller network"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _by_heart(case: Case, state: Progress) -> list[Finding]:
+    """A simple model does better on new examples, and the training examples are learned: without a rise in the
+    validation loss it is not sure that they were learned by heart, and likely."""
+    if not (state.finished and state.beaten is not None and state.last < 0.75 * state.validation_last):
+        return []
+    return [
+        Finding(
+            "overfitting", "warning",
+            f"the training loss came to {state.last:.4g} and the validation loss to {state.validation_last:.4g} only; "
+            f"{state_said(state)}: what it has learned holds for the examples that it was learned from",
+            evidence={"train": state.last, "validation": state.validation_last}, symptoms=("gap",), confidence=0.45,
+            remedies=(
+                *remedies.network(case, "dropout", dropout=0.3),
+                *remedies.option(case, "keep the best epoch, and stop when it is past", keep="best", patience=10),
                 Remedy({}, "more data, augmentation, weight decay, or a smaller network"),
             ),
         )

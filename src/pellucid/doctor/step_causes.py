@@ -125,7 +125,7 @@ def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) ->
         swing = []  # batches differ, wrong labels among them; steps that lead so far down are not too large
     burst = of(found, "gradient_burst")
     bad = state.blown or (state.nonfinite is not None and not _calm(case, state))
-    drifted = of(found, "activation_drift")
+    drifted = of(found, "activation_drift", "growth_in_time")  # then it is the weights that make it blow up
     if not (huge or (bad and not drifted) or (swing and (state.harmed or state.unstable))):
         return []
     harm = state.harmed or (state.unstable and bool(huge or swing))

@@ -17,6 +17,7 @@ RELUS = ("relu",)
 SQUASHES = ("sigmoid", "tanh", "rnn")
 FADED = 0.01  # of the last layer's gradient is what the first one gets
 GROWN = 100.0
+GROWN_IN_TIME = 10.0  # of a recurrent layer that is well, gradients shrink on the way back, or stay
 DEAD = 0.5  # of a layer's units
 SATURATED = 0.5
 HUGE_STEP = 0.2  # an update beside the weight it moves; about 0.001 is usual (Bottou; Karpathy)
@@ -411,7 +412,7 @@ def growth_in_time(case: Case) -> list[Symptom]:
             continue
         middle = np.exp(np.median(np.log(np.clip(rows[: max(len(rows) // 4, 1)], 1e-45, None)), 0))
         ratio = float(middle[0] / middle[-1])
-        if ratio > GROWN:
+        if ratio > GROWN_IN_TIME:
             steps = case.figure("steps") or len(middle)
             factor = ratio ** (1 / max(steps - 1, 1))
             out.append(Symptom("growth_in_time", name, 0, {"ratio": ratio, "factor": factor, "steps": steps}))
