@@ -37,6 +37,7 @@ WHOLE = 2  # trainings in a round: where the first does not gain, the next best 
 LONG = ("overfitting", "stopped_too_early", "over_regularized", "label_noise")  # what shows only after a whole training
 BUDGETS = ("steps", "epochs")
 ABOUT_NETWORK = ("network", "activation", "initial", "output")
+LEAST_SCORE = 0.01  # less is no gain of a score
 MOST = 5  # remedies in a round
 KEPT_APART = ("trials", "without_gain", "kept")  # of a round's line, what is not about one whole training
 UNTREATED, TREATED = "untreated", "repair"
@@ -169,7 +170,8 @@ class _Course:
         session, new = _full(self.session, remedy, run.path)
         self.branches.updates += session.loop.step
         said = {"problem": finding.problem, "remedy": remedy.line(), "text": remedy.text}
-        line |= said | _compared(run, new, remedy)
+        metric = session.settings.metric
+        line |= said | _compared(run, new, remedy, metric is not None and metric.higher_is_better)
         if new is None or not line["kept"]:
             line.setdefault("without_gain", []).append({k: v for k, v in line.items() if k not in KEPT_APART})
             if run.path is not None:
@@ -215,25 +217,35 @@ def _full(session: Session, remedy: Remedy, path: Path | None) -> tuple[Session,
         return new, None
 
 
-def _compared(old: Run, new: Run | None, remedy: Remedy) -> dict[str, Any]:
-    """The scores of both, and whether the new one is better beyond noise. By the validation loss where it means the
-    same in both, by the metric where it does not."""
+def _compared(old: Run, new: Run | None, remedy: Remedy, rises: bool) -> dict[str, Any]:
+    """The scores of both, and whether the new one is better. By the metric where it is sure of the difference on so few
+    rows, or where the losses mean different things; else by the validation loss, beyond the noise of its curve.
+
+    rises: whether the metric is better where it is higher."""
     if new is None:
         return {"kept": False, "why": "it diverged"}
     metric = old.result["metric"]
     same = old.recipe.train.loss == new.recipe.train.loss and not _other_measure(remedy)
-    by = "loss" if same or metric == "loss" else metric
+    was, now = _score(old, metric), _score(new, metric)
+    sure = rises and was is not None and now is not None and abs(now - was) > _sure_of(new)
+    by = metric if sure or not same else "loss"
     a, b = _score(old, by), _score(new, by)
-    found = {"by": by, "before": a, "after": b, "metric": metric}
-    found |= {"metric_before": _score(old, metric), "metric_after": _score(new, metric)}
+    found = {"by": by, "before": a, "after": b, "metric": metric, "metric_before": was, "metric_after": now}
     if b is None:
         return {**found, "kept": False}
     if a is None or not np.isfinite(a):
         return {**found, "kept": bool(np.isfinite(b))}
-    gain = a - b if by == "loss" else b - a
+    gain = b - a if rises and by != "loss" else a - b
     values = np.array([e["validation"]["loss"] for e in new.history if e.get("validation")], np.float64)
-    noise = 2 * noise_of(values) if by == "loss" else 0.01
+    noise = 2 * noise_of(values) if by == "loss" else LEAST_SCORE
     return {**found, "kept": bool(gain > noise and gain > 0.01 * abs(a))}
+
+
+def _sure_of(run: Run) -> float:
+    """By how much a score has to differ on the same rows: by twice the standard error of the rows that are answered
+    rightly by one of the two only (McNemar 1947), which is least where all of them speak for the better one."""
+    rows = run.result["rows"]["validation"] or run.result["rows"]["train"]
+    return max(LEAST_SCORE, 4 / max(rows, 1))
 
 
 def _score(run: Run, name: str) -> float | None:
