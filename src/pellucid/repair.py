@@ -9,7 +9,6 @@ the findings name comes first; where none of that helps, a few remedies that men
 import dataclasses
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,91 +16,27 @@ from typing import Any
 import numpy as np
 
 from pellucid import files
-from pellucid import recipe as recipes
+from pellucid.branches import BUDGETS, Branches, treated
 from pellucid.doctor import remedies
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Remedy, Trial
 from pellucid.doctor.progress import noise_of
 from pellucid.doctor.trial import Choice, best, candidates, try_remedies
-from pellucid.errors import Diverged, PellucidError
-from pellucid.network.layer import flatten
+from pellucid.errors import Diverged
 from pellucid.rundir import Lock, RunDir
 from pellucid.session import Run, Session
 from pellucid.shown import Findings
-from pellucid.train.loop import Loop
 
 ROUNDS = 6
 LEAST_SECONDS, TIMES = 60.0, 3.0  # for trials: a minute, or three times as long as the run itself took
 LEAST_STEPS, SHARE = 200, 4  # a trial's updates: a quarter of the budget
 WHOLE = 2  # trainings in a round: where the first does not gain, the next best is given one
 LONG = ("overfitting", "stopped_too_early", "over_regularized", "label_noise")  # what shows only after a whole training
-BUDGETS = ("steps", "epochs")
-ABOUT_NETWORK = ("network", "activation", "initial", "output")
 LEAST_SCORE = 0.01  # less is no gain of a score
 MOST = 5  # remedies in a round
 KEPT_APART = ("trials", "without_gain", "kept")  # of a round's line, what is not about one whole training
 UNTREATED, TREATED = "untreated", "repair"
 Pair = tuple[Finding, Remedy]
-
-
-class Branches:
-    """Trains branches of a run in memory; see `doctor.trial.Trainer`. updates: how many it has made in all."""
-
-    def __init__(self, session: Session, seconds: float):
-        self.session, self.until, self.by_metric = session, time.perf_counter() + seconds, False
-        self.updates = 0
-
-    def seconds_left(self) -> float:
-        return self.until - time.perf_counter()
-
-    def branch(self, settings: dict[str, Any], seed: int, steps: int) -> float:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                made = self._made(settings, self.session.given.train.seed + 1 + seed)
-        except PellucidError:
-            return float("nan")
-        loop = Loop(made.network, made.prepared.train, made.prepared.validation, made.settings)
-        budget = made.settings.updates
-        budget = budget if set(BUDGETS) & set(settings) else min(steps, budget)
-        for _ in loop.run(stop=lambda: loop.step >= budget):
-            pass
-        self.updates += loop.step
-        network = loop.result() if made.settings.keep == "best" else loop.now()
-        weights = (flatten(network.params or {}), network.state)
-        scores = loop.evaluator(*weights, made.prepared.validation or loop.sample)
-        value = scores.loss
-        if self.by_metric and made.settings.metric is not None:  # of unlike losses the numbers tell nothing
-            value = -scores.metric if made.settings.metric.higher_is_better else scores.metric
-        return value if np.isfinite(value) and loop.stopped != "diverged" else float("inf")
-
-    def _made(self, settings: dict[str, Any], seed: int) -> Session:
-        """With another seed, and the split of the run's own: data that are prepared in another way (standardised) are
-        divided as before, for a branch may differ from the one beside it in the remedy alone."""
-        words = {**settings, "signals": False}  # nobody reads them, and it compiles faster; the weights are the same
-        like = treated(self.session, words)
-        return Session(recipes.override(like.given, {"seed": seed}), None, like.live, like.folder, (), 1e9, like)
-
-
-def treated(session: Session, settings: dict[str, Any]) -> Session:
-    """A session as this one, with these settings in place of its own. Its data are not loaded anew.
-
-    What was given as a Python object (a loss, an optimizer) gives way to a setting of that name; a network that was put
-    together by hand takes its changes, and one of a named architecture is from then on named in the recipe."""
-    live, recipe = dict(session.live), session.given
-    if any(name in settings for name in ABOUT_NETWORK) and "network" in live:
-        architecture = session.of_network.get("architecture")
-        if architecture is not None or "network" in settings:
-            live.pop("network")
-            settings = {"network": architecture, **settings}
-    if "network" in settings:  # it tells all of the network, its activation too
-        network = recipes.to_dict(recipe).get("network", {})
-        rest = {k: v for k, v in network.items() if k not in ("spec", *ABOUT_NETWORK)}
-        recipe = recipes.from_dict({**recipes.to_dict(recipe), "network": rest})
-    live = {word: value for word, value in live.items() if word not in settings}
-    return Session(
-        recipes.override(recipe, settings), None, live, session.folder, (), session.checkpoint_seconds, session
-    )
 
 
 def repair(session: Session, run: Run, tell: Callable[[str], None] = lambda said: None) -> Run:

@@ -57,9 +57,9 @@ def loss(case: Case, text: str = "the loss that suits the targets") -> list[Reme
     settings: dict[str, Any] = {}
     if isinstance(usual, str):
         given = case.spec("loss_settings") or {}
-        settings = {} if given.get("type") == usual and not given.get("from_probabilities") else {"loss": usual}
-        if "output" in case.names("settings"):
-            settings |= {"output": "auto"}
+        settings = {"output": "auto"} if "output" in case.names("settings") else {}
+        if given.get("type") != usual or given.get("from_probabilities"):
+            settings |= {"loss": usual}
     return [Remedy(settings, text)]
 
 
