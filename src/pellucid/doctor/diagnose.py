@@ -28,7 +28,7 @@ COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribut
 # and weights that let the signal fade or grow a thousandfold, are faults of the program that cost time even so.
 FORGIVEN = (
     "unscaled_inputs", "unscaled_targets", "class_imbalance", "no_nonlinearity", "targets_out_of_range",
-    "scaled_twice", "distribution_shift", "symmetric_units", "contradictory_labels", "ignores_input", "cannot_overfit",
+    "scaled_twice", "distribution_shift", "contradictory_labels", "ignores_input", "cannot_overfit",
     "wrong_update",
 )  # fmt: skip
 LIKELY = (*FORGIVEN, "bad_initial_weights", "loss_output_mismatch")
