@@ -541,3 +541,14 @@ def test_batches_that_differ_are_no_step_too_large_where_the_training_loss_comes
     swings = {"turns": lambda step: 1.0, "std": lambda step: 0.4}
     assert "learning_rate_too_high" in alarms(record(**swings, **STUCK))
     assert "learning_rate_too_high" not in alarms(record(**swings), scores(0.7, 0.95))
+
+
+def test_a_softmax_between_layers_is_a_collapse_where_little_is_learned():
+    kinds = ["input", "dense", "softmax", "dense", "relu", "output"]
+    poor = {"train": lambda e: 0.5, "validation": lambda e: 0.52}
+    found = named(record(kinds=kinds, **poor), "rank_collapse")
+    assert found.severity == "warning" and found.layer == "softmax2" and "sum to 1" in found.summary
+    assert found.remedies[0].settings == {"activation": "relu"}
+    assert alarms(record(kinds=kinds)) == []  # it learns all the same
+    last = ["input", "dense", "relu", "output", "softmax"]
+    assert "rank_collapse" not in [f.problem for f in diagnose(record(kinds=last, **poor))]  # the output's own

@@ -143,7 +143,8 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
 def _by_heart(case: Case, state: Progress) -> list[Finding]:
     """A simple model does better on new examples, and the training examples are learned: without a rise in the
     validation loss it is not sure that they were learned by heart, and likely."""
-    if not (state.finished and state.beaten is not None and state.last < 0.75 * state.validation_last):
+    learned = state.finished and state.last < 0.75 * state.validation_last
+    if state.beaten is None or not learned or state.underway or state.unfinished:
         return []
     return [
         Finding(
@@ -168,7 +169,8 @@ def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list
     few = few or (case.last_step <= FEW and state.finished and much_left)
     yardstick = state.trivial if state.trivial > 0 else state.start
     much = not yardstick > 0 or state.best > 0.1 * yardstick
-    if not (state.unfinished and much) and not few:
+    behind = state.underway and state.beaten is not None
+    if not (state.unfinished and much) and not few and not behind:
         return []
     return [
         Finding(

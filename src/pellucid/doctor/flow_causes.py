@@ -1,7 +1,7 @@
 """Causes in how signals and gradients pass through a network: vanishing, exploding, dead, saturated, forgotten."""
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import RECURRENT, Case
+from pellucid.doctor.case import RECURRENT, WEIGHTY, Case
 from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -132,7 +132,7 @@ def forgetting(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
 def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     same = of(found, "constant_layer")
     if not same:
-        return []
+        return _competing(case, state)
     return [
         Finding(
             "rank_collapse", severity(state.stuck),
@@ -142,6 +142,27 @@ def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Fin
                 *remedies.initial(case), *remedies.network(case, "normalise between the layers", norm="batch"),
                 *remedies.activation(case, "relu", "another activation between the layers"),
             ),
+        )
+    ]  # fmt: skip
+
+
+def _competing(case: Case, state: Progress) -> list[Finding]:
+    """A softmax between layers: its outputs sum to 1, so that of n units each gives about 1 / n whatever comes in, and
+    their gradients cancel."""
+    hidden = case.layers("softmax")
+    hidden = [place for place in hidden if any(later > place for later in case.layers(*WEIGHTY))]
+    if not hidden:
+        return []
+    poor = state.finished and state.trivial > 0 and state.best > 0.3 * state.trivial
+    name = case.record.layers[hidden[0]]
+    return [
+        Finding(
+            "rank_collapse", severity(state.harmed or poor),
+            f"{name} is a softmax between layers: its outputs sum to 1, and are much alike for all examples; "
+            f"{state_said(state)}",
+            layer=name, step=0, evidence={"layers": [case.record.layers[place] for place in hidden]},
+            symptoms=("softmax_between_layers",), confidence=0.7,
+            remedies=tuple(remedies.activation(case, "relu", "ReLU between the layers; softmax belongs to the loss")),
         )
     ]  # fmt: skip
 

@@ -31,6 +31,7 @@ FAIR_SHARE = 0.25  # of the budget, before a run that still goes on is called st
 FALLING = 0.25  # of the loss, in the last quarter of a run: it was not finished
 UNDERWAY = 0.15  # of all that the loss fell, in the last quarter of a run: it was still on its way
 BEHIND = 0.03  # of a score: less is no defeat, however sure
+HEAVY = 0.25  # the least standard deviation of R² from row to row
 SIGMAS = 3.0  # standard errors of a score on so few rows, by which a defeat has to be larger
 EPOCHS = 5  # fewer points of a curve tell no trend
 
@@ -256,14 +257,14 @@ def _scores(case: Case) -> tuple[float | None, dict[str, float], float]:
 
 def _unsure(metric: str, score: float, rows: int) -> float:
     """The standard error of a score that was measured on so few rows. Of a share with two rows right and two wrong more
-    (Agresti & Coull 1998), which is honest near 0 and 1; of R² by the delta method for numbers that are normal
-    (Kendall & Stuart), and never below that of R² = 0.95.
+    (Agresti & Coull 1998), which is honest near 0 and 1; of R² by the delta method for numbers that are normal, and
+    never below HEAVY / sqrt(rows), for where errors have heavy tails a few rows decide.
 
     >>> round(_unsure("accuracy", 1.0, 45), 3), round(_unsure("r2", 0.5, 100), 3)
     (0.028, 0.071)
     """
     if metric == "r2":
-        return max(2 * math.sqrt(max(score, 0.0)) * (1 - score), 0.1) / math.sqrt(rows)
+        return max(2 * math.sqrt(max(score, 0.0)) * (1 - score), HEAVY) / math.sqrt(rows)
     share = (score * rows + 2) / (rows + 4)
     return math.sqrt(share * (1 - share) / (rows + 4))
 
