@@ -25,7 +25,7 @@ SURE = 0.6  # a confidence
 LAST = ("plateau", "underfitting", "random_labels")  # concluded where nothing else explains the harm
 COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribution_shift", "sorted_data")
 # what preflight warns of, and what is nevertheless no alarm in a run that learns well. A loss behind the wrong output,
-# and weights that let the signal fade or grow a thousandfold, are faults of the program that cost time even so.
+# units that begin alike, and weights that let the signal fade or grow a thousandfold, are faults even so.
 FORGIVEN = (
     "unscaled_inputs", "unscaled_targets", "class_imbalance", "no_nonlinearity", "targets_out_of_range",
     "scaled_twice", "distribution_shift", "contradictory_labels", "ignores_input", "cannot_overfit",
