@@ -23,6 +23,7 @@ from pellucid.signals.record import Record
 
 SURE = 0.6  # a confidence
 LAST = ("plateau", "underfitting", "random_labels")  # concluded where nothing else explains the harm
+UNSURE = (*LAST, "overfitting")  # so are these, where they are not sure
 COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribution_shift", "sorted_data")
 # what preflight warns of, and what is nevertheless no alarm in a run that learns well. A loss behind the wrong output,
 # units that begin alike, and weights that let the signal fade or grow a thousandfold, are faults even so.
@@ -76,8 +77,8 @@ def suspected(found: list[Finding], state: Progress) -> list[Finding]:
             dataclasses.replace(f, severity="warning", confidence=0.7) if f.problem == "class_imbalance" else f
             for f in found
         ]
-    sure = [f for f in found if f.alarm and (f.problem not in LAST or f.confidence > SURE)]
-    likely = (*LIKELY, *FLOW) if state.trivial > 0 and state.best > 0.3 * state.trivial else LIKELY
+    sure = [f for f in found if f.alarm and (f.problem not in UNSURE or f.confidence > SURE)]
+    likely = (*LIKELY, *FLOW) if state.trivial > 0 and state.best > 0.15 * state.trivial else LIKELY
     notes = [f for f in found if f.problem in likely and not f.alarm]
     notes = sorted(notes, key=lambda f: (f.about.rank, -f.confidence))
     if sure or not notes or not state.harmed:
@@ -119,7 +120,7 @@ def merged(found: list[Finding]) -> list[Finding]:
         once[finding.problem] = dataclasses.replace(first, remedies=kept_remedies)
     alarms = sorted((f for f in once.values() if f.alarm), key=lambda f: (f.about.rank, -f.confidence))
     if any(f.confidence >= SURE and f.problem not in (*LAST, *COURSE) for f in alarms):
-        alarms = [f for f in alarms if f.problem not in LAST or f.confidence > SURE]
+        alarms = [f for f in alarms if f.problem not in UNSURE or f.confidence > SURE]
     elif len(alarms) > 1:
         alarms = [f for f in alarms if f.problem != "plateau"]
     kept: list[Finding] = []
