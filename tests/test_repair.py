@@ -89,15 +89,21 @@ def hand(*end, **hidden):
     ]}  # fmt: skip
 
 
-BROKEN = {
-    "constant_output": ({"network": hand({"type": "dense", "width": 1}, {"type": "softmax"}),
-                         "loss": {"type": "binary_cross_entropy", "from_probabilities": True}},
-                        ("output", "auto")),
+SOFTMAX_OF_ONE = {
+    "network": hand({"type": "dense", "width": 1}, {"type": "softmax"}),
+    "loss": {"type": "binary_cross_entropy", "from_probabilities": True},
+}
+BROKEN = {  # settings, and the one that mends them
+    "constant_output": (SOFTMAX_OF_ONE, ("output", "auto")),
     "dead_units": ({"network": hand({"type": "output"}, bias_initial="constant:-20")}, ("initial", "auto")),
-    "frozen_layer": ({"network": hand({"type": "output"}, width=3), "freeze": ["hidden1"], "source": "circles"}, ("freeze", [])),
-    "broadcast_loss": ({"network": hand({"type": "output"}), "source": "diabetes",
-                        "loss": lambda o, y: ((o.reshape(-1, 1) - y.reshape(1, -1)) ** 2).mean()},
-                       ("loss", {"type": "mean_squared_error"})),
+    "frozen_layer": (
+        {"network": hand({"type": "output"}, width=3), "freeze": ["hidden1"], "source": "circles"}, ("freeze", []),
+    ),
+    "broadcast_loss": (
+        {"network": hand({"type": "output"}), "source": "diabetes",
+         "loss": lambda o, y: ((o.reshape(-1, 1) - y.reshape(1, -1)) ** 2).mean()},
+        ("loss", {"type": "mean_squared_error"}),
+    ),
 }  # fmt: skip
 
 
