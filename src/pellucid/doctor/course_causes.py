@@ -44,7 +44,8 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
     shrunk = _shrunk(case)
     total = (decay or 0) * (rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
     poor = state.finished and state.trivial > 0 and state.best > 0.3 * state.trivial
-    outweighed = first > 0.5 and poor  # from the first update on the penalty pulls harder than the loss
+    quiet = of(found, "dead_units", "constant_layer", "gradient_decay", "zero_gradient")  # then any penalty is larger
+    outweighed = first > 0.5 and poor and not quiet  # from the first update on the penalty pulls harder than the loss
     shrinking = share > 0.4 and shrunk < 0.2 and (coupled or total > 10)
     if not (outweighed or (failing and (dropout >= 0.7 or shrinking))):
         return []
