@@ -71,7 +71,8 @@ class NetworkRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     spec: str | dict[str, Any] | None = None
     activation: str | None = None
-    initial: str | None = None
+    initial: str | None = None  # "auto": what suits the activation, whatever the network says
+    output: Literal["auto"] | None = None  # "auto": the network ends in an output that fits the targets
     start: str | None = None  # a run whose weights it starts from (--from)
 
 

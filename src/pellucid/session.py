@@ -261,6 +261,8 @@ class Session:
             "learning_rate": loop.numbers.get("learning_rate"), "schedule": settings.schedule.name,
             "weight_decay": loop.numbers.get("weight_decay"), "batch": loop.program.batch, "rows": loop.program.rows,
             "validation_rows": None if self.prepared.validation is None else len(self.prepared.validation.y),
+            "usual_loss": targets.loss if targets.loss != "joint" else None, "sample_rows": len(loop.sample.y),
+            "standardized": self.recipe.data.standardize, "rates": [group for group, _ in settings.rates],
             "loss_settings": _spec_of(settings.loss, full=True),
             "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
             "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
@@ -271,7 +273,8 @@ class Session:
             "precision": None if settings.precision == "float32" else settings.precision,
         }  # fmt: skip
         if self.recipe.train.doctor != "off" and preflight_too:
-            found = preflight(self.network, self.prepared, settings, self.dataset)
+            settable = self.of_network.get("settings", ())
+            found = preflight(self.network, self.prepared, settings, self.dataset, settable=settable)
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
         return {
             "layers": list(loop.kinds), "weights": list(loop.carry.params), "kinds": list(loop.kinds.values()),

@@ -34,7 +34,7 @@ def candidates(findings: Iterable[Finding], most: int = 5) -> list[tuple[Finding
     found: dict[str, tuple[Finding, Remedy]] = {}
     for finding in findings:
         for remedy in finding.remedies if finding.alarm else ():
-            if remedy.settings:
+            if set(remedy.settings) - {"seed"}:  # a branch has a seed of its own
                 found.setdefault(remedy.line(), (finding, remedy))
     return list(found.values())[:most]
 
@@ -47,27 +47,30 @@ def try_remedies(
     tell: Callable[[str], None] = lambda said: None,
 ) -> list[Trial]:
     """One trial for each remedy, as many seeds as time allows and at least one; remedies that cannot be tried are left
-    out. Seed by seed, so that whatever time allows is paired."""
+    out. Seed by seed, so that whatever time allows is paired; a remedy that is no better with one seed cannot help any
+    more (see `helps`), and is not trained with the others."""
     without: list[float] = []
     treated: dict[int, list[float]] = {i: [] for i in range(len(remedies))}
+    alive = list(treated)
     spent = 0.0
     for seed in range(seeds):
         left = trainer.seconds_left()
-        if seed and left < spent:  # another round would not fit
+        if not alive or (seed and left < spent):  # another round would not fit
             break
-        tell(f"trying {len(treated)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
+        tell(f"trying {len(alive)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
         without.append(trainer.branch({}, seed, steps))
-        for place in list(treated):
+        for place in alive:
             value = trainer.branch(remedies[place].settings, seed, steps)
             if math.isnan(value):
                 del treated[place]
             else:
                 treated[place].append(value)
+        alive = [i for i in alive if i in treated and treated[i][-1] < without[-1]]
         spent = left - trainer.seconds_left()
     return [
-        Trial(remedies[i], steps, without[0], tuple(without), tuple(values), helps(without, values))
-        for i, values in treated.items()
-        if values
+        Trial(remedies[i], steps, without[0], tuple(without[: len(v)]), tuple(v), helps(without, v))
+        for i, v in treated.items()
+        if v
     ]
 
 
