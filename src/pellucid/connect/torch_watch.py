@@ -20,7 +20,7 @@ JAX is not loaded.
 
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from torch.optim import Optimizer
 from pellucid.connect.torch_around import capturing, losses, rank, scaler_above, transformed, unwrapped
 from pellucid.connect.torch_kinds import shape_of, weight_names
 from pellucid.connect.torch_probes import ROWS, Inert, Probes, local, read, sample
-from pellucid.connect.watcher import Watcher, warn
+from pellucid.connect.torch_trials import try_remedies
+from pellucid.connect.trials import SECONDS, STEPS, Trials
+from pellucid.connect.watcher import Watcher, diagnose, warn
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers
 
@@ -169,6 +171,40 @@ class Watch(Watcher, AbstractContextManager):
         if self.updates > self.chunked:
             self._chunk()
         self._units(at_least=FEWEST)
+
+    # -- trials -----------------------------------------------------------------------------------------------------
+
+    def try_remedies(
+        self, loss: Callable[..., torch.Tensor], batches: Iterable[Any], validation: Iterable[Any] | None = None, *,
+        steps: int = STEPS, seconds: float = SECONDS, seeds: int = 3, fresh: bool | None = None,
+    ) -> Trials:  # fmt: skip
+        """Train copies of the model for a while, one as it is and others with a remedy each, from the same state on the
+        same batches, and say which remedies help beyond noise. The model, its optimizer and all random states stay as
+        they are.
+
+        loss: of (model, *batch), or of (model, batch) where a batch is no tuple; gives one number.   batches: to learn
+        from, as many as the steps need (up to 256 MB).   validation: batches by which branches are judged; None: those
+        that they learn from.   steps: updates of a branch.   seconds: for all of them; fewer updates, seeds and
+        remedies where it does not suffice.   seeds: of the order of the batches and of dropout.   fresh: begin from
+        weights drawn anew by each module's own `reset_parameters`; None: where the weights are not finite.
+
+        Each branch makes plain steps: `zero_grad`, backward, `step`; schedules and clipping of your loop are not in it.
+
+        >>> model = nn.Linear(3, 1)
+        >>> w = watch(model, torch.optim.SGD(model.parameters(), lr=1e-5), quiet=True)
+        >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> batches = list(zip(x.split(16), x.sum(1, keepdim=True).split(16)))
+        >>> trials = w.try_remedies(lambda model, x, y: (model(x) - y).square().mean(), batches, steps=20)
+        >>> "Adam, rate 0.001" in [trial.remedy.text for trial in trials.helping]
+        True
+        """
+        begun = f"the state after {self.updates:,} update{'s' * (self.updates != 1)}"
+        found = diagnose(self.record, self.silence)
+        budget: dict[str, Any] = {"steps": steps, "seconds": seconds, "seeds": seeds}
+        self.trials = try_remedies(
+            self.model, self.optimizer, loss, batches, validation, found, fresh=fresh, begun=begun, **budget
+        )
+        return self.trials
 
     # -- forward passes ---------------------------------------------------------------------------------------------
 
