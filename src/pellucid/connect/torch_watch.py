@@ -35,15 +35,12 @@ from pellucid.connect.torch_kinds import shape_of, weight_names
 from pellucid.connect.torch_probes import ROWS, Inert, Probes, local, read, sample
 from pellucid.connect.torch_trials import try_remedies
 from pellucid.connect.trials import SECONDS, STEPS, Trials
-from pellucid.connect.watcher import Watcher, diagnose, warn
+from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher, diagnose, warn
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers
 
 OPTIMIZERS = {"Adam": "adam", "NAdam": "adam", "RAdam": "adam", "Adamax": "adam", "AdamW": "adamw",
               "RMSprop": "rmsprop", "Adagrad": "adagrad", "Lion": "lion", "Muon": "muon"}  # fmt: skip
-# a step is taken to last so long (seconds), and a second to suffice for so many operations; what takes less than SHORT
-# is measured half as often, for beside it a measurement is dear
-STEP, FLOPS, SHORT = 300e-6, 60e9, 2e-3
 FEWEST = 64  # examples by which units may be judged
 _watched: weakref.WeakSet = weakref.WeakSet()  # optimizers
 # evaluation passes of these take another way through PyTorch where hooks are attached, with other roundings

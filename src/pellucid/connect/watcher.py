@@ -21,6 +21,9 @@ from pellucid.signals.journal import Journal
 from pellucid.signals.record import Record, read_record
 
 EVERY = 100  # steps: what is measured costs a small network about as much as one step
+# a step is taken to last so long (seconds), and a second to suffice for so many operations; what takes less than SHORT
+# is measured half as often, for beside it a measurement is dear
+STEP, FLOPS, SHORT = 300e-6, 60e9, 2e-3
 # what a loop may tell of itself: the words of a record's setup
 TOLD = ("task", "loss", "batch", "rows", "updates", "steps_per_epoch", "classes", "trivial_loss")
 
