@@ -3,9 +3,9 @@
     model.fit(x, y, callbacks=[pc.connect.keras.Watch(probe=(x[:256], y[:256]))])
 
 Keras hides its gradients, so the forward and backward passes are computed once more, on a few examples that are given
-(`probe`), at the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): by `jax.grad` or by PyTorch's autograd, whichever is
-Keras's backend (`keras_probes`). What an update did to the weights is the difference that it made. On other backends
-layers are not seen.
+(`probe`), at the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): by `jax.grad`, by
+PyTorch's autograd or by TensorFlow's `GradientTape`, whichever is Keras's backend (`keras_passes`). What an update did
+to the weights is the difference that it made. On another backend layers are not seen.
 """
 
 import math
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.connect.keras_probes import NAMES, keras, passes, picked, weight_names
+from pellucid.connect.keras_passes import passes
+from pellucid.connect.keras_probes import NAMES, keras, picked, weight_names
 from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers, spread
@@ -62,11 +63,14 @@ class Watch(keras.callbacks.Callback, Watcher):
         with self._watching():
             if self.journal.begun:  # another `fit` of the same model
                 return
+            if self.probe is not None and not all(layer.built for layer in self.model._flatten_layers()):
+                few = keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.probe[0])
+                self.model(few)  # makes the weights, which TensorFlow would do in its first update
             self.names = weight_names(self.model)
             self.compute = passes(self.model, self.probe, self.layers)
             if self.compute is None:
                 reason = "without a probe" if self.probe is None else f"on the backend {keras.backend.backend()}"
-                self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256]), torch or jax")
+                self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256])")
             measured = self._measure()
             shapes = [tuple(v.shape) for v in self.names.values()]
             operations = 6 * sum(map(math.prod, shapes)) * (self.told.get("batch") or BATCH)
