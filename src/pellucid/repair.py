@@ -4,6 +4,8 @@ The untreated run comes first and is complete. Then, while alarms stand and time
 carry out is tried in a short training beside one without (doctor/trial.py), the best of those that help is given a
 full training, and that replaces the run if its validation score is better beyond noise; else it is rolled back. What
 the findings name comes first; where none of that helps, a few remedies that mend much, whatever the cause is called.
+What began in the middle of the run is tried from there, where the remedy leaves the network as it is; what is kept is
+trained from the beginning, so that its recipe tells all of it.
 """
 
 import dataclasses
@@ -13,16 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from pellucid import files
-from pellucid.branches import BUDGETS, Branches, treated
+from pellucid.branches import BUDGETS, Branches, SideBySide, continues, treated
 from pellucid.doctor import remedies
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Remedy, Trial
 from pellucid.doctor.progress import noise_of
 from pellucid.doctor.trial import Choice, best, candidates, try_remedies
 from pellucid.errors import Diverged
+from pellucid.midway import State, States
 from pellucid.rundir import Lock, RunDir
 from pellucid.session import Run, Session
 from pellucid.shown import Findings
@@ -39,14 +43,18 @@ UNTREATED, TREATED = "untreated", "repair"
 Pair = tuple[Finding, Remedy]
 
 
-def repair(session: Session, run: Run, tell: Callable[[str], None] = lambda said: None) -> Run:
-    """The run, or a better one. session: that trained `run`, to its end. tell: is told what is being tried.
+def repair(
+    session: Session, run: Run, tell: Callable[[str], None] = lambda said: None, states: States | None = None
+) -> Run:
+    """The run, or a better one. session: that trained `run`, to its end. tell: is told what is being tried. states: of
+    the run's middle, from which trials can begin.
 
     What was tried stands in the result under "repair", in the findings under "tried", and on the page.
     """
     began = time.perf_counter()
-    branches = Branches(session, max(LEAST_SECONDS, TIMES * run.result["seconds"]))
-    course = _Course(session, run, branches, tell)
+    kind = Branches if jax.default_backend() == "cpu" else SideBySide
+    branches = kind(session, max(LEAST_SECONDS, TIMES * run.result["seconds"]))
+    course = _Course(session, run, branches, tell, states or States())
     while len(course.rounds) < ROUNDS and branches.seconds_left() > 0:
         pairs = course.pairs()
         if not pairs:
@@ -58,8 +66,10 @@ def repair(session: Session, run: Run, tell: Callable[[str], None] = lambda said
 class _Course:
     """A treatment: the run as it stands now, what was tried of it, and what has answered which finding."""
 
-    def __init__(self, session: Session, run: Run, branches: Branches, tell: Callable[[str], None]):
-        self.session, self.run, self.branches, self.tell = session, run, branches, tell
+    def __init__(
+        self, session: Session, run: Run, branches: Branches, tell: Callable[[str], None], states: States
+    ):  # fmt: skip
+        self.session, self.run, self.branches, self.tell, self.states = session, run, branches, tell, states
         self.rounds: list[dict[str, Any]] = []
         self.answered: list[Finding] = []
         self.tried: set[str] = set()
@@ -73,7 +83,20 @@ class _Course:
         alarms = [f for f in findings if f.alarm]
         general = [(alarms[0], r) for r in self._general() if r.line() not in self.tried] if alarms else []
         few = [p for p in general if not _takes_long(p)]
+        soon = [p for p in soon if self._start(p) is self._start(soon[0])]  # all of a round begin from one state
         return next((found[:MOST] for found in (soon, late, few, general) if found), [])
+
+    def _start(self, pair: Pair) -> State | None:
+        """The state of the run from which a remedy is tried: the last one before its finding began, that leaves a trial
+        its updates; None: the initial weights."""
+        step = pair[0].step
+        if not step or _takes_long(pair) or not continues(pair[1].settings):
+            return None
+        return self.states.before(min(step, self.session.settings.updates - self._short()))
+
+    def _short(self) -> int:
+        updates = self.session.settings.updates
+        return min(updates, max(updates // SHARE, LEAST_STEPS))
 
     def _general(self) -> list[Remedy]:
         return remedies.general(Case(self.session.examination.record, self.run.result))
@@ -82,11 +105,14 @@ class _Course:
         """Short trainings with each remedy and without; then whole ones with those that help, until one gains."""
         branches, updates = self.branches, self.session.settings.updates
         self.tried |= {remedy.line() for _, remedy in pairs}
+        starts = [self._start(pair) for pair in pairs]
         branches.session = self.session
+        branches.start = starts[0] if all(start is starts[0] for start in starts) else None
         branches.by_metric = any(_other_measure(remedy) for _, remedy in pairs)
         long = any(_takes_long(p) for p in pairs)
-        steps = updates if long else min(updates, max(updates // SHARE, LEAST_STEPS))
-        trials = try_remedies(branches, [r for _, r in pairs], steps, tell=self.tell)
+        trials = try_remedies(branches, [r for _, r in pairs], updates if long else self._short(), tell=self.tell)
+        if branches.start is not None:
+            trials = [dataclasses.replace(t, start=branches.start.step) for t in trials]
         line: dict[str, Any] = {"trials": [t.to_json() for t in trials], "kept": False}
         self.rounds.append(line)
         left = trials
@@ -102,7 +128,8 @@ class _Course:
         """Train with a remedy from the start; whether it gained, and is kept."""
         remedy, finding, run = choice.trial.remedy, choice.finding, self.run
         self.tell(f"training with {remedy.text}: {remedy.line()}")
-        session, new = _full(self.session, remedy, run.path)
+        states = States()
+        session, new = _full(self.session, remedy, run.path, states)
         self.branches.updates += session.loop.step
         said = {"problem": finding.problem, "remedy": remedy.line(), "text": remedy.text}
         metric = session.settings.metric
@@ -115,7 +142,7 @@ class _Course:
         own = tuple(t for t in trials if t.remedy in finding.remedies or t.remedy == remedy)
         self.answered.append(dataclasses.replace(_repaired(finding, remedy, line), tried=own))
         _keep(run.path, new)
-        self.session, self.run, self.tried = session, new, {remedy.line()}
+        self.session, self.run, self.tried, self.states = session, new, {remedy.line()}, states
         return True
 
     def told(self, seconds: float) -> Run:
@@ -136,9 +163,10 @@ def _findings(run: Run) -> list[Finding]:
     return [Finding.from_json(found) for found in run.findings]
 
 
-def _full(session: Session, remedy: Remedy, path: Path | None) -> tuple[Session, Run | None]:
+def _full(session: Session, remedy: Remedy, path: Path | None, states: States) -> tuple[Session, Run | None]:
     """A whole training with the remedy, in a folder within the run's own."""
     new = treated(session, remedy.settings)
+    new.callbacks = (states,)
     place = None
     if path is not None:
         shutil.rmtree(path / TREATED, ignore_errors=True)

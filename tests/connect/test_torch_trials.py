@@ -74,7 +74,7 @@ def test_nothing_of_the_users_is_touched_and_training_goes_on_the_same_to_the_by
                     if trying and epoch == 1 and place == 1:
                         model[2].eval()  # a layer that somebody froze
                         before = everything(model, optimizer, loader)
-                        assert len(w.try_remedies(loss, loader, UNSEEN, steps=5, seeds=2, seconds=600)) >= 6
+                        assert len(w.try_remedies(loss, loader, UNSEEN, steps=3, seeds=1, seconds=600)) >= 6
                         assert everything(model, optimizer, loader) == before
                         model[2].train()
                 schedule.step()
@@ -86,10 +86,11 @@ def test_nothing_of_the_users_is_touched_and_training_goes_on_the_same_to_the_by
 
 def test_the_branch_without_a_change_is_the_loop_done_by_hand():
     model = mlp()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     loss(model, *BATCHES[0]).backward()
     optimizer.step()  # there is a momentum to take over
     found = trials_of(model, optimizer, seeds=2)
+    longest = max(found, key=lambda trial: len(trial.treated))  # one that was better with the first seed
     for seed in range(2):
         twin, second = copy.deepcopy((model, optimizer))
         generator = np.random.default_rng(seed)
@@ -98,12 +99,12 @@ def test_the_branch_without_a_change_is_the_loop_done_by_hand():
             second.zero_grad()
             loss(twin, *BATCHES[place]).backward()
             second.step()
-        assert found[0].without[seed] == loss(twin, *UNSEEN[0]).item()
+        assert longest.without[seed] == loss(twin, *UNSEEN[0]).item()
     assert found[0].before == loss(model, *UNSEEN[0]).item()
     smaller = next(t for t in found if t.remedy.text == "a learning rate 10 times smaller")
-    assert smaller.remedy.settings == {"learning_rate": 0.01}
+    assert smaller.remedy.settings == {"learning_rate": 0.001}
     twin, second = copy.deepcopy((model, optimizer))
-    second.param_groups[0]["lr"] = 0.01
+    second.param_groups[0]["lr"] = 0.001
     generator = np.random.default_rng(0)
     for place in [*generator.permutation(8), *generator.permutation(8), *generator.permutation(8)]:
         second.zero_grad()

@@ -114,7 +114,8 @@ def tried(
         notes.append(f"{fits:,} updates a branch instead of {steps:,}, to keep within the time")
     trials = try_remedies(trainer, kept, fits, seeds)
     done = max((len(t.without) for t in trials), default=seeds)
-    if done < seeds:
+    better = any(len(t.treated) == done and t.treated[-1] < t.without[-1] for t in trials)
+    if done < seeds and better:  # those that are no better with one seed are not trained with the others
         notes.append(f"{done} seed{'s' * (done != 1)} instead of {seeds}, to keep within the time")
     return [dataclasses.replace(t, before=before) for t in trials], notes
 

@@ -8,7 +8,7 @@ remedy alone, and the mean of their differences over seeds tells its effect.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,15 @@ class Trainer(Protocol):
         ...
 
     def seconds_left(self) -> float: ...
+
+
+@runtime_checkable
+class Together(Trainer, Protocol):
+    """What can train several branches side by side."""
+
+    def together(self, wanted: list[dict[str, Any]], seed: int, steps: int) -> list[float]:
+        """What `branch` gives for each of these settings."""
+        ...
 
 
 def candidates(findings: Iterable[Finding], most: int = 5) -> list[tuple[Finding, Remedy]]:
@@ -58,9 +67,13 @@ def try_remedies(
         if not alive or (seed and left < spent):  # another round would not fit
             break
         tell(f"trying {len(alive)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
-        without.append(trainer.branch({}, seed, steps))
-        for place in alive:
-            value = trainer.branch(remedies[place].settings, seed, steps)
+        wanted: list[dict[str, Any]] = [{}, *(remedies[place].settings for place in alive)]
+        if isinstance(trainer, Together):
+            values = trainer.together(wanted, seed, steps)
+        else:
+            values = [trainer.branch(settings, seed, steps) for settings in wanted]
+        without.append(values[0])
+        for place, value in zip(alive, values[1:], strict=True):
             if math.isnan(value):
                 del treated[place]
             else:
