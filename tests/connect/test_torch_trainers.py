@@ -1,4 +1,4 @@
-"""The watcher of PyTorch inside other people's trainers, where these are installed (and the shape of them, where not)."""
+"""The watcher of PyTorch inside other trainers, where they are installed (and in the shape of them, elsewhere)."""
 
 import warnings
 
