@@ -32,7 +32,8 @@ def loops(optimizers, norm=None, dropout=0.0, **more) -> list[Loop]:
     return [Loop(network, TRAIN, UNSEEN, one) for one in settings]
 
 
-RATES = ["adam:0.001", "adam:0.01", "adam:0.1,b1=0.5"]
+# not Adam: it divides by the gradient of biases before a normalisation, which is rounding and nothing else
+RATES = ["momentum:0.001,0.9", "momentum:0.01,0.9", "momentum:0.1,0.5"]
 
 
 @pytest.mark.parametrize("until", [30, 10])
@@ -46,10 +47,9 @@ def test_side_by_side_is_one_after_the_other(until):
     for a, b in zip(alone, beside, strict=True):
         assert (b.step, b.epoch, b.epoch_start, b.stopped) == (a.step, a.epoch, a.epoch_start, a.stopped)
         assert b.best.epoch == a.best.epoch and b.best.score == pytest.approx(a.best.score, rel=1e-4)
-        # Adam divides by gradients that may be next to nothing, so rounding is seen in a few weights
         for path, value in {**a.carry.params, **flatten(a.carry.state)}.items():
             other = {**b.carry.params, **flatten(b.carry.state)}[path]
-            np.testing.assert_allclose(other, value, rtol=1e-3, atol=1e-4, err_msg=path)
+            np.testing.assert_allclose(other, value, rtol=1e-3, atol=1e-5, err_msg=path)
     weights = [np.asarray(loop.carry.params["hidden1/w"]) for loop in beside]
     assert not np.allclose(weights[0], weights[1], atol=1e-3)
 
