@@ -32,6 +32,7 @@ from pellucid.network.dense import Dropout, Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import DataRecipe, Recipe
+from pellucid.train import mesh as meshes
 from pellucid.train.augment import parse_augmentations
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
@@ -210,6 +211,9 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
     if isinstance(batch, int) and batch > rows and t.batch_size is not None:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
     batch, used = batches(rows, rows if batch == "all" else int(batch), text)
+    mesh = meshes.build(t.mesh)
+    shards = meshes.shards_of(mesh, t.shards)
+    meshes.check_batch(batch, used, shards)
     per_epoch = -(-used // batch)
     updates = _budget(recipe, optimizer, per_epoch)
     fresh = recipe.network.start is None  # what was learned before is not to be shrunk away
@@ -225,7 +229,7 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows",
+        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", mesh=mesh, shards=shards,
     )  # fmt: skip
     return settings, notes
 
@@ -291,7 +295,8 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         recipe.train, loss=form(settings.loss), metric=form(settings.metric), optimizer=form(settings.optimizer),
         learning_rate=None, schedule=form(settings.schedule), batch_size=settings.batch_size,
         epochs=None if rest else epochs, steps=settings.updates if rest else None, patience=settings.patience,
-        monitor=settings.monitor, keep=settings.keep,
+        monitor=settings.monitor, keep=settings.keep, mesh=settings.mesh and meshes.written(settings.mesh),
+        shards=settings.shards if settings.shards > 1 else None,
     )  # fmt: skip
     return msgspec.structs.replace(
         recipe,
