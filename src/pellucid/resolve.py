@@ -308,6 +308,20 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
     )
 
 
+def compared(recipe: Recipe, network: Network, fingerprint: str) -> dict[str, Any]:
+    """What processes that train together must have alike; where a file lies may differ from host to host."""
+    from pellucid.recipe import to_dict, versions
+
+    told = to_dict(recipe)
+    places = ("source", "validation", "test")
+    data = {key: value for key, value in told.get("data", {}).items() if key not in places}
+    known = versions()
+    return {
+        "data": {**data, "fingerprint": fingerprint}, "network": network.layer.to_json(), "train": told.get("train", {}),
+        "versions": {key: known[key] for key in ("pellucid", "jax", "jaxlib", "optax", "numpy")},
+    }  # fmt: skip
+
+
 def data_words(data: DataRecipe, features: Features) -> dict[str, Any]:
     """What of the data's settings was left open, as it was filled in. The shares of a text that is split by default
     depend on its length, and stay open."""

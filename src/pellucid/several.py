@@ -18,6 +18,7 @@ from pellucid.fit import run_recipe
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, new_run
 from pellucid.session import Callback, Run
+from pellucid.train import hosts
 
 
 @dataclass
@@ -75,15 +76,16 @@ def _trained(
     live: dict[str, Any] | None = None, out: str | Path | None = RUNS, callbacks: Iterable[Callback] = (),
 ) -> Several:  # fmt: skip
     name = f"{recipe.name or recipe.data.source or 'data'}-{what}"
-    place = new_run(Path(out), name).path if out is not None else None
+    writes = out is not None and hosts.is_first()
+    place = new_run(Path(out), name).path if out is not None and writes else out and Path(out)
     runs = [
         run_recipe(
-            one, data=data, live=live, out=place / folder if place else None, exact=True, callbacks=tuple(callbacks)
+            one, data=data, live=live, out=Path(place) / folder if place else None, exact=True, callbacks=tuple(callbacks)
         )
         for folder, one in recipes
     ]
     result = together(runs, what)
-    if place is not None:
+    if place is not None and writes:
         files.write_json(place / "result.json", {**result, "run": str(place)})
     return Several(place, result, runs)
 

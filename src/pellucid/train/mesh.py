@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pellucid.errors import SettingError
+from pellucid.train import hosts
 
 AXES = ("data", "shard")
 SMALL = 1024  # numbers; a smaller array is not cut, for fetching its pieces would take longer than it saves
@@ -51,11 +52,17 @@ def parse(words: str, devices: int) -> tuple[int, int]:
 
 def build(words: str | None) -> Mesh | None:
     """The mesh of these words over the devices of all processes, or None where it would be a mesh of one."""
+    processes = hosts.count()
     if words is None:
+        if processes > 1:
+            raise SettingError(
+                "several processes train one network on a mesh, and none is given", where="train.mesh",
+                got=f"{processes} processes", fix=f"--mesh data={len(jax.devices())}",
+            )  # fmt: skip
         return None
     devices = jax.devices()
     data, shard = parse(words, len(devices))
-    size, processes = data * shard, jax.process_count()
+    size = data * shard
     wrong = size > len(devices) or len(devices) % size or (processes > 1 and size != len(devices))
     if wrong:
         found = f"{len(devices)} ({devices[0].platform}, {processes} process{'es' if processes > 1 else ''})"
@@ -69,7 +76,7 @@ def build(words: str | None) -> Mesh | None:
 def _fix(size: int) -> str:
     devices = len(jax.devices())
     said = f"--mesh data={devices}"
-    if jax.default_backend() == "cpu" and jax.process_count() == 1:
+    if jax.default_backend() == "cpu" and hosts.count() == 1:
         said += f"; to try it out on one CPU: XLA_FLAGS=--xla_force_host_platform_device_count={size} in front"
     return said
 
@@ -148,7 +155,7 @@ def put(sharding: Any, value: Any) -> jax.Array:
 def from_first(tree: Any) -> Any:
     """Host arrays as the first process has them: those of others may differ in their last bits, where their processors
     do."""
-    if jax.process_count() == 1:
+    if hosts.count() == 1:
         return tree
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
