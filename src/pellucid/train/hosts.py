@@ -107,10 +107,11 @@ def _filled(coordinator: Any, processes: Any, process: Any) -> tuple[Any, Any, A
 
 
 def _check(coordinator: Any, processes: Any, process: Any) -> None:
+    missing = {"coordinator": "where the first one is", "processes": "how many there are", "process": "which it is"}
     for name, value in (("coordinator", coordinator), ("processes", processes), ("process", process)):
         if value is None:
             raise SettingError(
-                f"to train with several processes, each must know the {name}", where=f"--{name}",
+                f"of several processes, each must know {missing[name]}", where=f"--{name}",
                 expected="--coordinator HOST:PORT --processes N --process I; or --coordinator auto",
             )  # fmt: skip
     host, sign, port = str(coordinator).rpartition(":")

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pellucid.errors import SettingError
@@ -24,7 +23,6 @@ from pellucid.train import hosts
 
 AXES = ("data", "shard")
 SMALL = 1024  # numbers; a smaller array is not cut, for fetching its pieces would take longer than it saves
-GATHERED = "gathered weights"
 
 
 def parse(words: str, devices: int) -> tuple[int, int]:
@@ -240,14 +238,20 @@ def gathered(mesh: Mesh | None, weights: dict[str, Any]) -> dict[str, Any]:
     if mesh is None or mesh.shape["shard"] == 1:
         return weights
 
-    def gather(a: jax.Array) -> jax.Array:
-        return checkpoint_name(jax.lax.with_sharding_constraint(a, whole(mesh)), GATHERED)
+    def cut(a: jax.Array) -> bool:
+        return not of_weight(mesh, a.shape).is_fully_replicated
 
-    return {path: a if of_weight(mesh, a.shape).is_fully_replicated else gather(a) for path, a in weights.items()}
+    return {
+        path: jax.lax.with_sharding_constraint(a, whole(mesh)) if cut(a) else a for path, a in weights.items()
+    }
 
 
 def regathering(mesh: Mesh | None, objective: Callable[..., Any]) -> Callable[..., Any]:
     """`objective`, whose backward pass gathers the weights anew rather than keep them whole all the while."""
     if mesh is None or mesh.shape["shard"] == 1:
         return objective
-    return jax.checkpoint(objective, policy=jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
+
+    def kept(primitive: Any, *_: Any, **__: Any) -> bool:
+        return primitive.name != "sharding_constraint"
+
+    return jax.checkpoint(objective, policy=kept)
