@@ -163,6 +163,7 @@ def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, 
 
 def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry, measure: bool):
     x, y, weight, mask = _batch(program, data, order, carry.step - first, numbers)
+    counted = sharded.counted(program, data, carry.step - first)
     key = jax.random.fold_in(key, carry.step)
     x, mix = augmented(program.augment, key, x) if program.augment else (x, None)
     trained = program.trained(carry.params)
@@ -182,7 +183,8 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
         if weight is None:
             total, summed = jnp.float32(program.batch), jnp.sum(losses)
         else:
-            total, summed = jnp.sum(weight), jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
+            total = jnp.sum(weight) if counted is None else counted
+            summed = jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
         taken = ctx.probes.taken if ctx.probes else {}
         mean = summed / (total if weight is None else jnp.where(total > 0, total, 1))
         return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken, ctx.kept)
