@@ -34,8 +34,7 @@ ROWS = 8192
 
 
 def worker(given: argparse.Namespace) -> None:
-    if given.core is not None:
-        os.sched_setaffinity(0, {given.core})
+    os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
     from pellucid.train import hosts
 
     if given.processes > 1:
@@ -92,7 +91,7 @@ def exchanges(processes: int) -> dict:
     import jax.numpy as jnp
     from jax.sharding import Mesh, PartitionSpec
 
-    mesh = Mesh(np.array(jax.devices()), ("data",))
+    mesh, whole = Mesh(np.array(jax.devices()), ("data",)), PartitionSpec()
     told = {}
     for size in SIZES:
         times = 50 if size < 1 << 20 else 8
@@ -100,8 +99,8 @@ def exchanges(processes: int) -> dict:
         def body(a, times=times):
             return jax.lax.fori_loop(0, times, lambda i, v: jax.lax.psum(v, "data") * 0.5, a)
 
-        run = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False))
-        a = jax.jit(lambda n=size // 4: jnp.ones(n), out_shardings=jax.sharding.NamedSharding(mesh, PartitionSpec()))()
+        run = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False))
+        a = jax.jit(lambda n=size // 4: jnp.ones(n), out_shardings=jax.sharding.NamedSharding(mesh, whole))()
         jax.block_until_ready(run(a))
         taken = []
         for _ in range(7):
@@ -115,18 +114,19 @@ def exchanges(processes: int) -> dict:
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
-def measured(kind: str, processes: int, batch: int, cores: list[int]) -> dict:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def measured(kind: str, processes: int, batch: int, cores: list[int], free: bool = False) -> dict:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
     command = [
         sys.executable, __file__, "--worker", kind, "--processes", str(processes), "--batch", str(batch), "--port",
         str(port),
     ]  # fmt: skip
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    own = [",".join(map(str, cores if free and processes > 1 else cores[i : i + 1])) for i in range(processes)]
     started = [
         subprocess.Popen(
-            [*command, "--process", str(i), "--core", str(cores[i])], env=env, text=True, stdout=subprocess.PIPE,
+            [*command, "--process", str(i), "--cores", own[i]], env=env, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         for i in range(processes)
@@ -149,8 +149,8 @@ def fitted(told: dict[str, list[float]], which: int) -> tuple[float, float]:
 
 def measure(given: argparse.Namespace) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
-    print(f"cores {cores}, load {os.getloadavg()[0]:.1f} when it began")
-    told = measured("exchange", 2, 0, cores)
+    print(f"cores {cores}{', shared' if given.free else ''}, load {os.getloadavg()[0]:.1f} when it began")
+    told = measured("exchange", 2, 0, cores, given.free)
     latency, each = fitted(told, 1)
     print("\nall-reduce of two processes over gloo   median      least")
     for size, (median, least) in told.items():
@@ -161,7 +161,7 @@ def measure(given: argparse.Namespace) -> None:
         rounds = []
         for _ in range(given.rounds):
             one = measured("training", 1, batch, cores)
-            two = measured("training", 2, batch, cores)
+            two = measured("training", 2, batch, cores, given.free)
             half = measured("training", 1, batch // 2, cores)
             rounds.append((one, two, half))
         least = [min(r[i]["least"] for r in rounds) for i in range(3)]
@@ -170,8 +170,8 @@ def measure(given: argparse.Namespace) -> None:
         model = least[0] / (least[2] + exchange)
         ms = [f"{1e3 * value:8.2f}" for value in least]
         print(
-            f"{batch:<7}{ms[0]}   {ms[1]}   {least[0] / least[1]:8.2f}   {ms[2]}   {exchange * 1e3:8.2f}   {model:8.2f}"
-            f"      ratios of medians by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}"
+            f"{batch:<7}{ms[0]}   {ms[1]}   {least[0] / least[1]:8.2f}   {ms[2]}   {exchange * 1e3:8.2f}   {model:8.2f}    "
+            f"  ratios of medians by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}"
         )
     print(f"\nload {os.getloadavg()[0]:.1f} when it ended")
 
@@ -179,9 +179,10 @@ def measure(given: argparse.Namespace) -> None:
 def paper(given: argparse.Namespace) -> None:
     inside, between = Link(given.inside * 1e9, 2e-6), Link(given.between * 1e9, 5e-6)
     print(
-        f"assumed: {given.flops:g} TFLOP/s a GPU at {given.utilisation:.0%}, 8 GPUs a host, {given.inside:g} GB/s a GPU\n"
-        f"inside a host, {given.between:g} GB/s a GPU between hosts, 2 and 5 µs a hop, {given.overlap:.0%} of the backward"
-        f" pass hides exchange,\n{given.weights:g} weights of 2 bytes, {given.tokens:g} tokens a step{', shared by all' if given.strong else ' of each GPU'}\n"
+        f"assumed: {given.flops:g} TFLOP/s a GPU at {given.utilisation:.0%}, 8 GPUs a host, {given.inside:g} GB/s a GPU"
+        f"\ninside a host, {given.between:g} GB/s a GPU between hosts, 2 and 5 µs a hop, {given.overlap:.0%} of the"
+        f" backward pass hides exchange,\n{given.weights:g} weights of 2 bytes, {given.tokens:g} tokens a step"
+        f"{', shared by all' if given.strong else ' of each GPU'}\n"
     )
     print("GPUs     data: step ms  exchange  shown   efficiency    shard: step ms  exchange  shown   efficiency")
     alone: dict[bool, float] = {}
@@ -195,7 +196,8 @@ def paper(given: argparse.Namespace) -> None:
             )  # fmt: skip
             alone.setdefault(sharded, found.seconds)
             share = alone[sharded] / found.seconds / (devices if given.strong else 1)
-            line += f"{found.seconds * 1e3:>15.2f} {found.exchange * 1e3:>9.2f} {found.shown * 1e3:>6.2f} {share:>10.0%} "
+            parts = f"{found.seconds * 1e3:>15.2f} {found.exchange * 1e3:>9.2f} {found.shown * 1e3:>6.2f}"
+            line += f"{parts} {share:>10.0%} "
         print(line)
 
 
@@ -203,6 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--free", action="store_true", help="the two processes share both cores")
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--weights", type=float, default=124e6)
     parser.add_argument("--tokens", type=float, default=32 * 1024, help="of each GPU in a step; with --strong of all")
@@ -212,8 +215,10 @@ def main() -> None:
     parser.add_argument("--inside", type=float, default=450, help="GB/s one way (NVLink 4, data sheet)")
     parser.add_argument("--between", type=float, default=50, help="GB/s one way (InfiniBand NDR, one port a GPU)")
     parser.add_argument("--overlap", type=float, default=0.5)
-    for name, kind in (("worker", str), ("process", int), ("processes", int), ("batch", int), ("port", int), ("core", int)):
-        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    for name in ("process", "processes", "batch", "port"):
+        parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
+    for name in ("worker", "cores"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     if given.worker:

@@ -208,7 +208,7 @@ def moved(recipe: Recipe, mesh: str | None) -> tuple[Recipe, list[str]]:
     built = meshes.build(mesh)
     size, shards, note = 1 if built is None else built.size, recipe.train.shards or 1, []
     if shards % size:
-        note = [f"the rows are dealt anew, into {size} shards in place of {shards}: the batches are others from here on"]
+        note = [f"the rows are dealt anew, into {size} shards in place of {shards}: the batches change from here on"]
         train = msgspec.structs.replace(train, shards=size)
     return msgspec.structs.replace(recipe, train=train), note
 

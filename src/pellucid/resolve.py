@@ -310,14 +310,13 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
 
 def compared(recipe: Recipe, network: Network, fingerprint: str) -> dict[str, Any]:
     """What processes that train together must have alike; where a file lies may differ from host to host."""
-    from pellucid.recipe import to_dict, versions
+    from pellucid.recipe import versions
 
-    told = to_dict(recipe)
+    told, known = msgspec.to_builtins(recipe), versions()
     places = ("source", "validation", "test")
-    data = {key: value for key, value in told.get("data", {}).items() if key not in places}
-    known = versions()
+    data = {key: value for key, value in told["data"].items() if key not in places}
     return {
-        "data": {**data, "fingerprint": fingerprint}, "network": network.layer.to_json(), "train": told.get("train", {}),
+        "data": {**data, "fingerprint": fingerprint}, "network": str(network.layer.to_json()), "train": told["train"],
         "versions": {key: known[key] for key in ("pellucid", "jax", "jaxlib", "optax", "numpy")},
     }  # fmt: skip
 

@@ -285,7 +285,9 @@ class Session:
                 asked.update(self.place.requests())
                 if now - saved >= self.checkpoint_seconds:
                     asked.add("save")
-            asked = interruptions.agreed(asked)
+            agreed = interruptions.agreed(asked)
+            asked.clear()
+            asked.update(agreed)
             if self.shared is not None:
                 if self.loop.finished:
                     continue

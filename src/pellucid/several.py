@@ -76,16 +76,17 @@ def _trained(
     live: dict[str, Any] | None = None, out: str | Path | None = RUNS, callbacks: Iterable[Callback] = (),
 ) -> Several:  # fmt: skip
     name = f"{recipe.name or recipe.data.source or 'data'}-{what}"
-    writes = out is not None and hosts.is_first()
-    place = new_run(Path(out), name).path if out is not None and writes else out and Path(out)
+    place = None
+    if out is not None:  # of processes that train together the first one writes, and names the folder
+        place = new_run(Path(out), name).path if hosts.is_first() else Path(out)
     runs = [
         run_recipe(
-            one, data=data, live=live, out=Path(place) / folder if place else None, exact=True, callbacks=tuple(callbacks)
+            one, data=data, live=live, out=place / folder if place else None, exact=True, callbacks=tuple(callbacks)
         )
         for folder, one in recipes
     ]
     result = together(runs, what)
-    if place is not None and writes:
+    if place is not None and hosts.is_first():
         files.write_json(place / "result.json", {**result, "run": str(place)})
     return Several(place, result, runs)
 

@@ -167,8 +167,8 @@ def agree(words: set[str]) -> set[str]:
     from jax.experimental.multihost_utils import process_allgather
 
     own = np.array([word in words for word in WORDS], np.uint8)
-    told = np.asarray(process_allgather(own)).reshape(count(), -1).any(0)
-    return {word for word, said in zip(WORDS, told, strict=True) if said}
+    told: Any = np.asarray(process_allgather(own)).reshape(count(), -1)
+    return {word for word, said in zip(WORDS, told.T, strict=True) if said.any()}
 
 
 def from_first(text: str) -> str:
@@ -210,8 +210,8 @@ def check_alike(parts: Mapping[str, Any]) -> None:
     digests = [hashlib.sha256(f"{name}={flat[name]!r}".encode()).digest()[:8] for name in names]
     own = np.array([zlib.crc32("\n".join(names).encode()), len(names)], np.uint32)
     heads = np.asarray(process_allgather(own)).reshape(count(), 2)
-    if (heads != heads[0]).any():  # one was told of settings that another was not; a table of them cannot be compared
-        _refuse({"settings": np.flatnonzero((heads != heads[0]).any(1)).tolist()})
+    if (heads != heads[0]).any():  # another version may know other settings; tables of them cannot be compared
+        _refuse({"versions": np.flatnonzero((heads != heads[0]).any(1)).tolist()})
     table = np.frombuffer(b"".join(digests), np.uint8).reshape(len(names), 8)
     found = np.asarray(process_allgather(table)).reshape(count(), len(names), 8)
     unlike = (found != found[0]).any(2)  # [processes, names]

@@ -66,7 +66,8 @@ def build(words: str | None) -> Mesh | None:
         found = f"{len(devices)} ({devices[0].platform}, {processes} process{'es' if processes > 1 else ''})"
         raise SettingError(
             "the mesh does not divide the devices", where=f"train.mesh = {words}",
-            expected=f"{size} devices" + ("" if processes > 1 else f", or a multiple of {size}"), got=found, fix=_fix(size)
+            expected=f"{size} devices" + ("" if processes > 1 else f", or a multiple of {size}"), got=found,
+            fix=_fix(size),
         )  # fmt: skip
     return None if size == 1 else Mesh(np.array(devices[:size]).reshape(data, shard), AXES)
 
@@ -241,9 +242,7 @@ def gathered(mesh: Mesh | None, weights: dict[str, Any]) -> dict[str, Any]:
     def cut(a: jax.Array) -> bool:
         return not of_weight(mesh, a.shape).is_fully_replicated
 
-    return {
-        path: jax.lax.with_sharding_constraint(a, whole(mesh)) if cut(a) else a for path, a in weights.items()
-    }
+    return {path: jax.lax.with_sharding_constraint(a, whole(mesh)) if cut(a) else a for path, a in weights.items()}
 
 
 def regathering(mesh: Mesh | None, objective: Callable[..., Any]) -> Callable[..., Any]:

@@ -140,8 +140,10 @@ class Stored:
         for part, box in self.pieces:
             common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(wanted, box, strict=True))
             if all(a < b for a, b in common):
-                piece = self._read(part, box, tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(common, box)))
-                out[tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(common, wanted))] = piece
+                piece = self._read(
+                    part, box, tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(common, box, strict=True))
+                )
+                out[tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(common, wanted, strict=True))] = piece
                 filled += piece.size
         if filled != out.size:
             raise RunError("the checkpoint lacks a piece", where=self.where, got=f"{self.path} {list(wanted)}")

@@ -146,7 +146,7 @@ def sample(session: Session) -> str:
     from pellucid.network.generate import Writer, write
 
     now, encoder = session.loop.now(), session.prepared.features.encoder
-    writer = Writer(now.layer, now.params, now.state)
+    writer = Writer(now.layer, now.params or {}, now.state or {})
     first = int(session.prepared.train.x[0, 0])
     ids = islice(write(writer, [first], temperature=0.8, seed=session.settings.seed), SAMPLE_TOKENS)
     return repr(encoder.tokenizer.decode(list(ids)))[1:-1]  # pyright: ignore[reportAttributeAccessIssue]
