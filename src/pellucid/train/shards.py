@@ -1,8 +1,8 @@
 """Which rows a shard of the data holds, in which order it takes them, and the batch that all shards make together.
 
 Rows are dealt once into `shards` contiguous stretches. Each is shuffled by itself, from seed, epoch and shard, and
-gives as many rows to every batch; a batch is the shards' parts one after the other. So its rows follow from the number of
-shards and not from the number of devices: one device that holds four shards takes the same batches as four devices.
+gives as many rows to every batch; a batch is the shards' parts one after the other. So its rows follow from the number
+of shards and not from the number of devices: one device that holds four shards takes the same batches as four devices.
 Rows never travel between devices: each gathers its own.
 """
 
