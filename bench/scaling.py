@@ -27,7 +27,7 @@ from scaling_model import Link, transformer
 WIDTHS = (1024, 1024)
 SIZES = [1 << n for n in range(10, 27, 2)]  # bytes
 SECONDS = 3.0  # that a measurement takes, once warm
-ROWS = 8192
+ROWS = 32_768
 
 
 # -- one process ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.data import Dataset
 from pellucid.errors import SettingError
-from pellucid.network.devices import several
+from pellucid.native.devices import several
 from pellucid.recipe import make
 from pellucid.session import Session
 from pellucid.train import mesh as meshes
@@ -84,6 +84,14 @@ for name, (data, settings) in CASES.items():
             "steps": many.step, "close": close(wanted, many._arrays()), "scores": [scores, found],
             "compiled": run_chunk._cache_size() - compiled, "cut": len(cut), "moments": len(moments),
         }
+
+from pellucid.native.devices import several
+from pellucid.train import mesh as meshes
+seen = []
+with meshes.on(meshes.build("data=4")):
+    jax.jit(lambda v: seen.append(several()) or v)(1.0)
+jax.jit(lambda v: seen.append(several()) or v)(2.0)
+told["several"] = seen
 
 made = session(rows, **CASES["dense"][1], mesh="data=2,shard=2")
 whole = loop_of(made)
@@ -197,6 +205,11 @@ def test_every_row_is_taken_once_an_epoch_and_by_its_own_shard(rows, batch, coun
         epochs.append(seen)
         made.epoch += 1
     assert epochs[0] != epochs[1]
+
+
+@pytest.mark.slow
+def test_what_is_traced_for_a_mesh_knows_it(told):
+    assert told["several"] == [True, False]
 
 
 def test_one_device_is_no_mesh_and_layers_know_it():

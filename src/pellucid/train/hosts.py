@@ -46,7 +46,8 @@ def join(
 ) -> None:
     """Join the processes that train together. Must come before anything of JAX is used.
 
-    coordinator: `HOST:PORT` of the first process, the same in all; `auto`: JAX finds out (Slurm, Kubernetes, MPI).
+    coordinator: `HOST:PORT` of the first process, the same in all; `auto`: JAX finds out (Slurm, Kubernetes, MPI), as it
+    does where nothing is given and Slurm or MPI started several.
     processes: how many there are.   process: which one this is, from 0.   What is not given comes from the environment:
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.   seconds: for which the others are waited for.
 
@@ -55,6 +56,8 @@ def join(
     if jax.distributed.is_initialized():
         return
     coordinator, processes, process = _filled(coordinator, processes, process)
+    if (coordinator, processes, process) == (None, None, None) and launched():
+        coordinator = "auto"
     told: dict[str, Any] = {}
     if coordinator != "auto":
         _check(coordinator, processes, process)

@@ -205,7 +205,7 @@ def local(tree: Any) -> Any:
 
 @contextmanager
 def on(mesh: Mesh | None) -> Iterator[None]:
-    """What is compiled within it knows that it runs on this mesh (see `network.devices`)."""
+    """What is compiled within it knows that it runs on this mesh (see `native.devices`)."""
     if mesh is None:
         yield
     else:

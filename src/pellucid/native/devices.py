@@ -1,6 +1,5 @@
 """Whether what is being compiled will be divided among several devices."""
 
-import jax
 
 
 def several() -> bool:
@@ -14,6 +13,8 @@ def several() -> bool:
     >>> several()
     False
     """
+    import jax
+
     mesh = jax.sharding.get_abstract_mesh()
     kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
     return any(size > 1 and kind != jax.sharding.AxisType.Manual for size, kind in kinds)
