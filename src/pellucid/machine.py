@@ -113,7 +113,7 @@ class Interruptions:
     def agreed(self, asked: set[str]) -> set[str]:
         """What any process asks, a signal among it. All processes that train together ask together."""
         if hosts.count() == 1:
-            return asked
+            return set(asked)
         found = hosts.agree(asked | ({hosts.SIGNALS[signal.Signals(self.received)]} if self.received else set()))
         for number, word in hosts.SIGNALS.items():
             if word in found:
