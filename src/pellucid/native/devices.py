@@ -1,7 +1,6 @@
 """Whether what is being compiled will be divided among several devices."""
 
 
-
 def several() -> bool:
     """Whether the program that is being traced runs on a mesh of more than one device that XLA divides by itself.
 

@@ -46,8 +46,8 @@ def join(
 ) -> None:
     """Join the processes that train together. Must come before anything of JAX is used.
 
-LOST = ("Gloo", "gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination service", "closed by peer")
-    does where nothing is given and Slurm or MPI started several.
+    coordinator: `HOST:PORT` of the first process, the same in all; `auto`: JAX finds out (Slurm, Kubernetes, MPI), as
+    it does where nothing is given and Slurm or MPI started several.
     processes: how many there are.   process: which one this is, from 0.   What is not given comes from the environment:
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.   seconds: for which the others are waited for.
 
