@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from pellucid.train.augment import Mixup as Mixup
     from pellucid.train.augment import Rotate as Rotate
     from pellucid.train.augment import Shift as Shift
+    from pellucid.train.hosts import join as join
     from pellucid.train.loss import Loss as Loss
     from pellucid.train.losses import BinaryCrossEntropy as BinaryCrossEntropy
     from pellucid.train.losses import CrossEntropy as CrossEntropy
@@ -171,6 +172,7 @@ _HOMES = {
     "session": "Callback Run",
     "spec": "register",
     "train.augment": "Augmentation Brightness Crop Cutout Flip Mixup Rotate Shift",
+    "train.hosts": "join",
     "train.loss": "Loss",
     "train.losses": "BinaryCrossEntropy CrossEntropy Huber Joint MeanAbsoluteError MeanSquaredError Perceptron",
     "train.metric": "Metric",

@@ -97,7 +97,7 @@ def _convolution() -> tuple[Any, np.ndarray]:
     how = calls.Sliding((1, 1), (1, 1), (1, 1), (9, 10))
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     right = sum(padded[:, i : i + 9, j : j + 10] @ w[i, j] for i in range(3) for j in range(3)) + b
-    return jax.jit(lambda *args: calls.convolved(*args, how))(x, w, b), np.asarray(right)
+    return jax.jit(lambda x, w, b: calls.convolved(x, w, b, how))(x, w, b), np.asarray(right)
 
 
 def _largest() -> tuple[Any, np.ndarray]:

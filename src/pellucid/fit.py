@@ -6,8 +6,11 @@ run = resume("runs/20260101-120000-digits")                # goes on as if it ha
 
 import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from pellucid import files, resolve
 from pellucid import recipe as recipes
@@ -18,6 +21,8 @@ from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, Lock, RunDir, find_runs, new_run, read_json
 from pellucid.session import Callback, Run, Session
 from pellucid.shown import live_progress
+from pellucid.train import hosts
+from pellucid.train import mesh as meshes
 
 CHECKPOINT_SECONDS = 10.0
 
@@ -70,7 +75,7 @@ def _with_progress(callbacks: Iterable[Callback], quiet: bool) -> tuple[Callback
 
 def _reported(run: "Run") -> "Run":
     """The run, its page written; that this fails is no reason to lose the run."""
-    if run.path is not None:
+    if run.path is not None and hosts.is_first():
         try:
             run.report()
         except Exception as error:
@@ -92,13 +97,29 @@ def run_recipe(
 ) -> Run:
     """Train as a recipe says. `exact`: `out` is the run's own folder. `folder`: where the recipe's files lie."""
     set_up()
+    if repair and hosts.count() > 1:
+        raise SettingError(
+            "a run of several processes cannot be repaired", where="repair", got=f"{hosts.count()} processes",
+            fix="repair it in one process (on a part of the data), and train what it comes to on all",
+        )  # fmt: skip
+    with hosts.together():
+        return _run_recipe(recipe, data, live, out, exact, folder, callbacks, checkpoint_seconds, repair)
+
+
+def _run_recipe(
+    recipe: Recipe, data: Any, live: dict[str, Any] | None, out: str | Path | None, exact: bool, folder: Path | None,
+    callbacks: Iterable[Callback], checkpoint_seconds: float, repair: bool,
+) -> Run:  # fmt: skip
     session = Session(recipe, data, dict(live or {}), folder, tuple(callbacks), checkpoint_seconds)
     if out is None:
         return _trained(session, None, repair)
+    if not hosts.is_first():
+        return session.train(None, shared=RunDir(hosts.from_first("")))
     place = RunDir(files.make_folder(Path(out))) if exact else new_run(Path(out), session.recipe.name or "run")
     if place.exists:
         raise RunError("there is a run here already", where=place.path, fix=f"pellucid train --resume {place.path}")
     with Lock(place.lock):
+        hosts.from_first(str(place.path.resolve()))
         return _trained(session, place, repair)
 
 
@@ -126,17 +147,20 @@ def resume(
     *,
     data: Any = None,
     live: dict[str, Any] | None = None,
+    mesh: str | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     quiet: bool = False,
 ) -> Run:
     """Go on with an interrupted run: the result has the same bytes as if it had never stopped.
 
+    mesh: of other devices than it began on ("data=1": a single one). The batches stay the same where the devices divide
+    the run's shards, and the numbers then differ by rounding; else the rows are dealt anew, and a note says so.
     data, live: what the recipe could not hold (data given in memory, functions), as they were given to `fit`.
     quiet: no live progress in a notebook.
     """
     more: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "callbacks": _with_progress(callbacks, quiet)}
-    return _reported(resume_run(path, data=data, live=live, **more))
+    return _reported(resume_run(path, data=data, live=live, mesh=mesh, **more))
 
 
 def resume_run(
@@ -144,6 +168,7 @@ def resume_run(
     *,
     data: Any = None,
     live: dict[str, Any] | None = None,
+    mesh: str | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
@@ -158,7 +183,8 @@ def resume_run(
                 "the run was made with Python objects that its recipe cannot hold", where=place.recipe,
                 expected=", ".join(missing), fix="resume it from Python: pc.resume(path, live={...})",
             )  # fmt: skip
-    with Lock(place.lock):
+    recipe, note = moved(recipe, mesh)
+    with hosts.together(), Lock(place.lock) if hosts.is_first() else nullcontext():
         if place.result.is_file():
             raise RunError(
                 "the run is finished", where=place.path, fix=f"to train on from its weights: --from {place.path}"
@@ -170,7 +196,23 @@ def resume_run(
                 expected=f"fingerprint {recipe.data.fingerprint}", got=session.prepared.fingerprint,
                 fix="bring the old file back, or start a new run",
             )  # fmt: skip
+        session.notes += note
+        if not hosts.is_first():
+            return session.train(None, resumed=True, shared=place)
         return session.train(place, resumed=True)
+
+
+def moved(recipe: Recipe, mesh: str | None) -> tuple[Recipe, list[str]]:
+    """(the recipe for another mesh than the run began on, what a person should know of it)."""
+    if mesh is None:
+        return recipe, []
+    train = msgspec.structs.replace(recipe.train, mesh=mesh)
+    built = meshes.build(mesh)
+    size, shards, note = 1 if built is None else built.size, recipe.train.shards or 1, []
+    if shards % size:
+        note = [f"the rows are dealt anew, into {size} shards in place of {shards}: the batches change from here on"]
+        train = msgspec.structs.replace(train, shards=size)
+    return msgspec.structs.replace(recipe, train=train), note
 
 
 def runs(parent: str | Path = RUNS) -> list[dict[str, Any]]:

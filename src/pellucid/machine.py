@@ -13,6 +13,7 @@ import jax
 
 from pellucid import LOGS_QUIET, files
 from pellucid.errors import Interrupted
+from pellucid.train import hosts
 
 _ready = False
 _spans: list[tuple[float, float]] = []  # when JAX traced and compiled; of nested spans only the outermost
@@ -86,6 +87,7 @@ class Interruptions:
 
     def __init__(self) -> None:
         self.received: int = 0
+        self.known = False  # to all processes that train together
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruptions":
@@ -102,6 +104,21 @@ class Interruptions:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether a signal came: to this process, or, where several train together, to one of them and all know."""
+        return bool(self.received) if hosts.count() == 1 else self.known
+
+    def agreed(self, asked: set[str]) -> set[str]:
+        """What any process asks, a signal among it. All processes that train together ask together."""
+        if hosts.count() == 1:
+            return set(asked)
+        found = hosts.agree(asked | ({hosts.SIGNALS[signal.Signals(self.received)]} if self.received else set()))
+        for number, word in hosts.SIGNALS.items():
+            if word in found:
+                self.received, self.known = int(number), True
+        return found - set(hosts.SIGNALS.values())
 
     def leave(self, path: Path | None) -> None:
         """Raise what a stopped run ends with."""

@@ -98,6 +98,8 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     accumulate: int | None = None
     remat: Literal["none", "blocks"] | None = None
+    mesh: str | None = None  # of several devices: "data=4", "data=2,shard=4"
+    shards: int | None = None  # into which the rows are dealt; None: one for each device
     plain: bool = False
     signals: bool = True
     history: float = 64.0
@@ -214,6 +216,7 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
             not isinstance(t.learning_rate, float) or 0 <= t.learning_rate < float("inf"), "a number >= 0, or auto",
         ),
         ("data.split", d.split, all(0 <= part <= 1 for part in d.split or ()), "three shares from 0 to 1"),
+        ("train.shards", t.shards, t.shards is None or t.shards >= 1, "a whole number of shards >= 1"),
         ("data.context", d.context, d.context is None or d.context >= 1, "a whole number of tokens >= 1"),
         ("data.window", d.window, d.window is None or d.window >= 1, "a whole number of rows >= 1"),
         ("data.split", d.split, not d.split or _whole(d.split), "shares that add up to 1, the first above 0"),

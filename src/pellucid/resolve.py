@@ -33,6 +33,7 @@ from pellucid.network.dense import Dropout, Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network, as_network
 from pellucid.recipe import DataRecipe, Recipe
+from pellucid.train import mesh as meshes
 from pellucid.train.augment import parse_augmentations
 from pellucid.train.fitting import MOST
 from pellucid.train.loop import Settings, batches
@@ -223,6 +224,9 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
     batch = MOST if batch == "auto" else batch  # bounds the search for what fits into memory
     batch, used = batches(rows, rows if batch == "all" else int(batch), text)
+    mesh = meshes.build(t.mesh)
+    shards = meshes.shards_of(mesh, t.shards)
+    meshes.check_batch(batch, used, shards)
     per_epoch = -(-used // batch)
     updates = _budget(recipe, optimizer, per_epoch)
     fresh = recipe.network.start is None  # what was learned before is not to be shrunk away
@@ -238,8 +242,8 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", precision=t.precision or "float32", accumulate=t.accumulate or 1,
-        remat=t.remat or "none",
+        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", mesh=mesh, shards=shards,
+        precision=t.precision or "float32", accumulate=t.accumulate or 1, remat=t.remat or "none",
     )  # fmt: skip
     return settings, notes
 
@@ -305,7 +309,8 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         recipe.train, loss=form(settings.loss), metric=form(settings.metric), optimizer=form(settings.optimizer),
         learning_rate=None, schedule=form(settings.schedule), batch_size=settings.batch_size,
         epochs=None if rest else epochs, steps=settings.updates if rest else None, patience=settings.patience,
-        monitor=settings.monitor, keep=settings.keep,
+        monitor=settings.monitor, keep=settings.keep, mesh=settings.mesh and meshes.written(settings.mesh),
+        shards=settings.shards if settings.shards > 1 else None,
     )  # fmt: skip
     return msgspec.structs.replace(
         recipe,
@@ -315,6 +320,19 @@ def written(recipe: Recipe, settings: Settings, network: Network, fingerprint: s
         versions=versions(),
         reproducible=whole and recipe.reproducible,
     )
+
+
+def compared(recipe: Recipe, network: Network, fingerprint: str) -> dict[str, Any]:
+    """What processes that train together must have alike; where a file lies may differ from host to host."""
+    from pellucid.recipe import versions
+
+    told, known = msgspec.to_builtins(recipe), versions()
+    places = ("source", "validation", "test")
+    data = {key: value for key, value in told["data"].items() if key not in places}
+    return {
+        "data": {**data, "fingerprint": fingerprint}, "network": str(network.layer.to_json()), "train": told["train"],
+        "versions": {key: known[key] for key in ("pellucid", "jax", "jaxlib", "optax", "numpy")},
+    }  # fmt: skip
 
 
 def data_words(data: DataRecipe, features: Features) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from pellucid.recipe import Recipe
 from pellucid.rundir import RunDir
 from pellucid.shown import Findings, Shown
 from pellucid.signals.record import RecordWriter, read_lines
-from pellucid.train import checkpoint, fitting
+from pellucid.train import checkpoint, fitting, hosts, sharded_checkpoint
 from pellucid.train.evaluate import link_of
 from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
@@ -115,6 +115,8 @@ class Session:
         self.network = self._network(recipe, live, folder, settings)
         recipe, settings = self._fitted(recipe, settings, live)
         self.notes += fitting.cautions(self.network, settings)
+        if hosts.count() > 1:
+            hosts.check_alike(resolve.compared(recipe, self.network, self.prepared.fingerprint))
         self.ranged = None
         if recipe.train.learning_rate == "auto":
             self.ranged = range_test(self.network, self.prepared.train, settings)
@@ -199,15 +201,20 @@ class Session:
 
     # -- training -----------------------------------------------------------------------------------------------
 
-    def train(self, place: RunDir | None, resumed: bool = False) -> Run:
-        """Run the loop to its end, writing to `place` (None: nowhere)."""
+    def train(self, place: RunDir | None, resumed: bool = False, shared: RunDir | None = None) -> Run:
+        """Run the loop to its end, writing to `place` (None: nowhere). shared: of processes that do not write the run,
+        its folder all the same, for their parts of its checkpoints."""
         self.place, self.began = place, time.perf_counter()
+        self.shared = shared = place or shared
         self.writer = self.clock = self.history_kept = None
-        kept = checkpoint.read(place.checkpoint) if resumed and place is not None else None
+        kept = sharded_checkpoint.read(shared.checkpoint) if resumed and shared is not None else None
         header = self.begin(preflight_too=kept is None)
         if place is not None:
             self._open(place, kept, header)
-        compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), self.recipe.train.baselines)
+        elif kept is not None:
+            self._restore(*kept)
+        wanted = self.recipe.train.baselines and hosts.is_first()
+        compare = _Background(lambda: baselines(self.prepared, self.recipe.train.seed), wanted)
         for callback in self.callbacks:
             callback.started(self)
         self._announce([f for f in self.examination.given if f.alarm] if kept is None else [])
@@ -216,7 +223,7 @@ class Session:
                 self._loop(interruptions)
             if not self.loop.finished:
                 self._save()
-                interruptions.leave(place.path if place else None)
+                interruptions.leave(shared.path if shared else None)
             return self._finish(compare)
         finally:
             self._close()
@@ -241,14 +248,17 @@ class Session:
             self.clock = RecordWriter(place.clock, {})
             self.history_kept.begin(part, 0, _tensors(self.loop.now()))
             return
-        arrays, plain = kept
-        self.loop.restore(arrays, plain["loop"])
+        plain = self._restore(*kept)
         self.history_kept.begin(part, self.loop.epoch, _tensors(self.loop.now()))
-        self.seconds, self.history = plain["seconds"], plain["history"]
         self.writer = RecordWriter(place.record, offset=plain["record"])
         for line in read_lines(place.record):
             self.examination.add(line)
         self.clock = RecordWriter(place.clock, offset=plain["clock"])
+
+    def _restore(self, arrays: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+        self.loop.restore(arrays, plain["loop"])
+        self.seconds, self.history = plain["seconds"], plain["history"]
+        return plain
 
     def _header(self, preflight_too: bool) -> dict[str, Any]:
         """What the record says before its first line: the layers, and what the doctor has to know of the run."""
@@ -272,7 +282,7 @@ class Session:
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
             "precision": None if settings.precision == "float32" else settings.precision,
         }  # fmt: skip
-        if self.recipe.train.doctor != "off" and preflight_too:
+        if self.recipe.train.doctor != "off" and preflight_too and hosts.is_first():
             settable = self.of_network.get("settings", ())
             found = preflight(self.network, self.prepared, settings, self.dataset, settable=settable)
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
@@ -285,16 +295,22 @@ class Session:
     def _loop(self, interruptions: Interruptions) -> None:
         saved = last = time.perf_counter()
         asked: set[str] = set()
-        for event in self.loop.run(stop=lambda: bool(interruptions.received) or "stop" in asked):
+        for event in self.loop.run(stop=lambda: interruptions.asked_to_end or "stop" in asked):
             now = time.perf_counter()
             answers = self._tell(event, now - last)
             last = now
             asked.update(answer for answer in answers if answer)
             if self.place is not None:
                 asked.update(self.place.requests())
+                if now - saved >= self.checkpoint_seconds:
+                    asked.add("save")
+            agreed = interruptions.agreed(asked)
+            asked.clear()
+            asked.update(agreed)
+            if self.shared is not None:
                 if self.loop.finished:
                     continue
-                if "save" in asked or now - saved >= self.checkpoint_seconds:
+                if "save" in asked:
                     self._save()
                     asked.discard("save")
                     saved = time.perf_counter()
@@ -305,14 +321,13 @@ class Session:
 
     def _paused(self, interruptions: Interruptions) -> set[str]:
         """Saved, and waiting until another process asks to go on; gives what else it asks."""
-        assert self.place is not None and self.clock is not None
         self._save()
         began = time.perf_counter()
         self._tell_clock({"kind": "paused"})
         asked: set[str] = set()
-        while not interruptions.received and not asked & {"continue", "stop"}:
+        while not interruptions.asked_to_end and not asked & {"continue", "stop"}:
             time.sleep(WAIT)
-            asked |= self.place.requests()
+            asked = interruptions.agreed(asked | (self.place.requests() if self.place is not None else set()))
         self.began += time.perf_counter() - began  # the pause is no part of the training time
         self._tell_clock({"kind": "continued"})
         return asked & {"stop"}
@@ -383,16 +398,21 @@ class Session:
 
     def _save(self) -> None:
         """The last complete state, with the logs' lengths at this moment."""
-        if self.place is None or self.writer is None or self.clock is None:
+        if self.shared is None:
             return
         for log in (self.writer, self.clock):
-            log.flush(sync=True)
+            if log is not None:
+                log.flush(sync=True)
         arrays, loop = self.loop.snapshot()
         plain = {
-            "loop": loop, "record": self.writer.offset, "clock": self.clock.offset, "history": self.history,
-            "seconds": self.seconds + time.perf_counter() - self.began,
+            "loop": loop, "record": self.writer and self.writer.offset, "clock": self.clock and self.clock.offset,
+            "history": self.history, "seconds": self.seconds + time.perf_counter() - self.began,
         }  # fmt: skip
-        checkpoint.write(self.place.checkpoint, arrays, plain)
+        if self.settings.mesh is not None:
+            sharded_checkpoint.write(self.shared.checkpoint, arrays, plain)
+        else:
+            checkpoint.write(self.shared.checkpoint, arrays, plain)
+            sharded_checkpoint.discard(self.shared.checkpoint)
 
     def _close(self) -> None:
         for log in (self.writer, self.clock):
@@ -401,7 +421,7 @@ class Session:
 
     def _finish(self, compare: "_Background") -> Run:
         loop, place = self.loop, self.place
-        if place is not None:
+        if self.shared is not None:
             self._save()
             self._tell_clock({"kind": "scoring"})
         network = loop.result()
@@ -478,7 +498,8 @@ class Session:
             "notes": self.notes,
             "range_test": self.ranged.to_json() if self.ranged else None,
             "findings": [],
-            "run": str(self.place.path) if self.place else None,
+            "run": str(self.shared.path) if self.shared else None,
+            **({"mesh": self.recipe.train.mesh, "processes": hosts.count()} if self.settings.mesh else {}),
         }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from pellucid.fit import run_recipe
 from pellucid.recipe import Recipe
 from pellucid.rundir import RUNS, new_run
 from pellucid.session import Callback, Run
+from pellucid.train import hosts
 
 
 @dataclass
@@ -75,7 +76,9 @@ def _trained(
     live: dict[str, Any] | None = None, out: str | Path | None = RUNS, callbacks: Iterable[Callback] = (),
 ) -> Several:  # fmt: skip
     name = f"{recipe.name or recipe.data.source or 'data'}-{what}"
-    place = new_run(Path(out), name).path if out is not None else None
+    place = None
+    if out is not None:  # of processes that train together the first one writes, and names the folder
+        place = new_run(Path(out), name).path if hosts.is_first() else Path(out)
     runs = [
         run_recipe(
             one, data=data, live=live, out=place / folder if place else None, exact=True, callbacks=tuple(callbacks)
@@ -83,7 +86,7 @@ def _trained(
         for folder, one in recipes
     ]
     result = together(runs, what)
-    if place is not None:
+    if place is not None and hosts.is_first():
         files.write_json(place / "result.json", {**result, "run": str(place)})
     return Several(place, result, runs)
 

@@ -5,14 +5,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from pellucid.commands import options
+from pellucid.commands import options, scale
 from pellucid.errors import Interrupted, SettingError
 
 RUNNING = (
     "source", "out", "resume", "device", "trust", "dry_run", "json", "quiet", "folds", "seeds", "set_", "repair",
-    "tensorboard", "watch",
+    "tensorboard", "watch", *scale.WORDS,
 )  # fmt: skip
-ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard", "watch"}
+ON_RESUME = {"resume", "device", "trust", "json", "quiet", "tensorboard", "watch", "mesh", *scale.WORDS}
 
 
 def train(given: dict[str, Any]) -> int:
@@ -26,6 +26,12 @@ def train(given: dict[str, Any]) -> int:
             fix="name a file, or a built-in set: pellucid train digits",
         )  # fmt: skip
     words = settings(given)
+    if scale.joins(given):
+        return scale.together(given, lambda: _work(given, words))
+    return _work(given, words)
+
+
+def _work(given: dict[str, Any], words: dict[str, Any]) -> int:
     if given.get("watch") and not given.get("dry_run"):
         from pellucid.commands.watch import Beside
 
@@ -101,7 +107,7 @@ def _resume(given: dict[str, Any]) -> int:
 
     place = options.find_run(given["resume"])
     options.refuse_code(recipes.read(place.recipe), bool(given.get("trust")), place.recipe)
-    return _watched(given, lambda callbacks: resume_run(place.path, callbacks=callbacks))
+    return _watched(given, lambda callbacks: resume_run(place.path, callbacks=callbacks, mesh=given.get("mesh")))
 
 
 def _check_resume(given: dict[str, Any]) -> None:
@@ -117,13 +123,14 @@ def _check_resume(given: dict[str, Any]) -> None:
 def _watched(given: dict[str, Any], work: Any) -> int:
     """Run, with progress on stderr; then the result on stdout. A run that diverged is shown, too."""
     from pellucid.errors import Diverged
+    from pellucid.train.hosts import is_first
 
     diverged = None
     try:
         run = _with_progress(given, work)
     except Diverged as error:
         run, diverged = getattr(error, "run", None), error
-    if run is not None:
+    if run is not None and is_first():
         _show(run, bool(given.get("json")))
     if diverged is not None:
         raise diverged

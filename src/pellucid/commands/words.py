@@ -179,6 +179,19 @@ Set = Annotated[list[str] | None, _learn("--set", metavar="KEY=VALUE", help="Any
 Name = Annotated[str | None, _run("--name", metavar="TEXT", help="A name for the run.")]
 Out = Annotated[Path | None, _run("--out", metavar="DIR", help="The run's own folder; default: a new one in runs/.")]
 Resume = Annotated[Path | None, _run("--resume", metavar="RUN", help="Go on with an interrupted run.")]
+Mesh = Annotated[
+    str | None,
+    _run("--mesh", metavar="AXIS=N", help="Over several devices: data=4; with weights divided too: data=2,shard=2."),
+]
+Coordinator = Annotated[
+    str | None,
+    _run("--coordinator", metavar="HOST:PORT", help="Train with other processes: where process 0 is; or: auto."),
+]
+Processes = Annotated[int | None, _run("--processes", metavar="N", help="How many processes train together.")]
+Process = Annotated[int | None, _run("--process", metavar="I", help="Which one of them this is, from 0.")]
+JoinSeconds = Annotated[
+    float | None, _run("--join-seconds", metavar="S", help="How long to wait for the others; default 300.")
+]
 TensorBoard = Annotated[
     bool, _run("--tensorboard", help="Also write TensorBoard's event files, into the run's folder tensorboard/.")
 ]

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from pellucid.errors import PellucidWarning
+from pellucid.native.devices import several
 
 VERSION = 1  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
@@ -100,6 +101,7 @@ def on_cpu() -> bool:
 
 
 def usable(*arrays: object) -> bool:
-    """Whether what is traced now may call the library with these arrays: on a CPU, in float32, and where it is."""
+    """Whether what is traced now may call the library with these arrays: on a CPU, on one device, in float32, and
+    where it is."""
     right = all(str(getattr(array, "dtype", None)) == "float32" for array in arrays)
-    return right and not _plain.get() and on_cpu() and native().isa is not None
+    return right and not _plain.get() and not several() and on_cpu() and native().isa is not None

@@ -16,6 +16,7 @@ from pellucid import files
 from pellucid.errors import RunError
 
 FORMAT = "1"
+STATE = "state.safetensors"
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
@@ -25,12 +26,12 @@ def write(folder: Path, arrays: dict[str, np.ndarray], plain: dict[str, Any]) ->
     tensors = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     for name, value in arrays.items():  # ascontiguousarray makes a scalar a vector
         tensors[name] = tensors[name].reshape(np.shape(value))
-    files.write_bytes(folder / "state.safetensors", save_tensors(tensors, metadata))
+    files.write_bytes(folder / STATE, save_tensors(tensors, metadata))
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """What `write` wrote, or None where there is no checkpoint yet."""
-    path = folder / "state.safetensors"
+    path = folder / STATE
     if not path.is_file():
         return None
     try:

@@ -25,6 +25,7 @@ from pellucid.network.trace import carried_over, operations, trace
 from pellucid.signals.record import numbers as round_all
 from pellucid.signals.record import of_losses, spread
 from pellucid.signals.sampling import is_measured
+from pellucid.train import mesh as meshes
 from pellucid.train.augment import Augmentation
 from pellucid.train.evaluate import Evaluator, Scores
 from pellucid.train.feed import Feed
@@ -34,6 +35,9 @@ from pellucid.train.optimizers import Optimizer
 from pellucid.train.order import Orders, by_blocks, by_rows
 from pellucid.train.precision import Precision, to_record
 from pellucid.train.schedules import Schedule
+from pellucid.train.shard_feed import ShardFeed
+from pellucid.train.shards import Orders as ShardOrders
+from pellucid.train.shards import filled
 from pellucid.train.step import Program, run_chunk, start, zeros_like
 from pellucid.train.units import Units
 
@@ -67,6 +71,8 @@ class Settings:
     precision: Precision = "float32"  # what the layers compute in
     accumulate: int = 1  # parts that a batch is computed in, one after the other
     remat: str = "none"  # "blocks": what is inside a block is computed again on the way back
+    mesh: jax.sharding.Mesh | None = None  # of several devices, over which a step is divided
+    shards: int = 1  # into which the rows are dealt (see train/shards.py)
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class Loop:
         streams = settings.text and carries(network.layer)
         batch, rows = batches(len(train.y), settings.batch_size, settings.text)
         blocks = in_blocks(network.layer, example) if settings.remat == "blocks" else None
+        batch = filled(batch, rows, settings.shards)
         self.program = Program(
             layer=network.layer if blocks is None else blocks.layer, loss=settings.loss,
             optimizer=settings.optimizer.structure(), schedule=settings.schedule, batch=batch, rows=rows,
@@ -132,6 +139,7 @@ class Loop:
             timed=tuple(path for path, kind in self.kinds.items() if kind in ("rnn", "lstm", "gru")),
             frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
             precision=settings.precision, accumulate=min(settings.accumulate, batch),
+            mesh=settings.mesh, shards=settings.shards,
         )  # fmt: skip
         self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
         self.numbers |= {"offset": 0.0, "skipped": 0}
@@ -139,19 +147,23 @@ class Loop:
         piece = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
         carried = carried_over(network.layer, piece) if streams else ()
         self.carry = start(self.program, flatten(network.params), network.state or {}, self.numbers, carried)
-        self.key = jax.random.key(settings.seed)
-        self.evaluator = Evaluator(network.layer, settings.loss.scored(), settings.metric, streams=streams)
+        self.key = meshes.key(settings.mesh, settings.seed)
+        self.evaluator = Evaluator(
+            network.layer, settings.loss.scored(), settings.metric, streams=streams, mesh=settings.mesh
+        )
         self.sample = _sample(train, settings)
         self.units = Units(network.layer, self.kinds, self.sample) if self.kinds else None
         self.every, self.chunk_steps = cadence(self.program, operations(network.layer, example))
         self.row_bytes = math.prod(train.x.shape[1:]) * np.dtype(train.x.dtype).itemsize
         self.orders = Orders(lambda epoch: self._drawn(epoch)[0])
-        self.feed = Feed(self.program, train, self.chunk_steps)
+        self.feed = (ShardFeed if settings.shards > 1 else Feed)(self.program, train, self.chunk_steps)
         self.chunk_steps = self.feed.steps
         self.step = self.epoch = self.epoch_start = self.waited = 0
         self.bad: int | None = None  # the first step whose loss was not finite
         self.best, self.plateau, self.stopped = Best(), settings.schedule.begin(), ""
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order: tuple[int, Any] | None = None
+        self._cut: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None
+        self._gather()
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -220,7 +232,10 @@ class Loop:
 
     def _units_line(self) -> dict[str, Any]:
         assert self.units is not None
-        return {"kind": "units", "step": self.step, **self.units(self.carry.params, self.carry.state)}
+        params, state = self.carry.params, self.carry.state
+        if self.program.mesh is not None:
+            params, state = meshes.local((params, state))
+        return {"kind": "units", "step": self.step, **self.units(params, state)}
 
     def advance(self, segments: np.ndarray, count: int, **numbers: float) -> tuple[Any, Any, Any]:
         """Run the first `count` of these segments; numbers: in place of the loop's own (a learning rate)."""
@@ -228,10 +243,11 @@ class Loop:
         data, order, skipped = self.feed.chunk(
             self._shuffled(), self.step - self.epoch_start, None if last else lambda: self.orders(following)
         )
-        self.carry, losses, rows, squares = run_chunk(
-            self.program, self.chunk_steps, self.carry, data, order, {**self.numbers, "skipped": skipped, **numbers},
-            self.key, self.epoch_start, segments, count,
-        )  # fmt: skip
+        with meshes.on(self.program.mesh):
+            self.carry, losses, rows, squares = run_chunk(
+                self.program, self.chunk_steps, self.carry, data, order,
+                {**self.numbers, "skipped": skipped, **numbers}, self.key, self.epoch_start, segments, count,
+            )  # fmt: skip
         self.step = int(self.carry.step)
         return losses, rows, squares
 
@@ -248,8 +264,10 @@ class Loop:
         improved = self._judge(validation or sample)
         self.plateau, factor = self.settings.schedule.observe(self.plateau, (validation or sample).loss)
         self.numbers["plateau"] = float(factor)
+        self._gather()
         zero = jnp.zeros((), jnp.float32)
-        self.carry = self.carry._replace(loss=zero, weight=zero + 0, carried=zeros_like(self.carry.carried))
+        fresh = meshes.put_like(self.program.mesh, self.carry, zero, zeros_like(self.carry.carried))
+        self.carry = self.carry._replace(**fresh)
         if not math.isfinite((validation or sample).loss):
             self.stopped = "diverged"
         elif self.step >= self.settings.updates:
@@ -268,12 +286,18 @@ class Loop:
             self.best = Best(self.epoch, self.step, score, tie, self._arrays())
         return better
 
-    def _shuffled(self) -> np.ndarray:
+    def _shuffled(self) -> Any:
         """The order of the examples in this epoch, and for a text where its pieces begin: functions of seed and epoch
         alone."""
-        if self.program.streamed:
+        if self.program.streamed and self.program.shards == 1:
             return self.orders(self.epoch)
-        if self._order is None or self._order[0] != self.epoch:
+        if self._order is not None and self._order[0] == self.epoch:
+            return self._order[1]
+        if self.program.shards > 1:
+            blocks = self.row_bytes if self.settings.shuffle == "blocks" else 0
+            orders = ShardOrders(self.program, self.settings.seed, self.epoch, blocks)
+            self._order, self.numbers["offset"] = (self.epoch, orders), _offset(self.program, orders.generator())
+        else:
             order, self.numbers["offset"] = self._drawn(self.epoch)
             self._order = self.epoch, order
         return self._order[1]
@@ -305,8 +329,17 @@ class Loop:
     # -- state --------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, np.ndarray]:
+        if self._cut is not None and self._cut[0] == (self.step, self.epoch):
+            return self._cut[1]
         both = {**self.carry.params, **flatten(self.carry.state)}
-        return {path: np.array(value, copy=True) for path, value in both.items()}
+        return {path: np.array(meshes.fetch(value), copy=True) for path, value in both.items()}
+
+    def _gather(self) -> None:
+        """Where no process holds all weights, they are brought together when an epoch begins or ends, by all processes;
+        so that one of them, which writes the run, can then ask for them alone."""
+        if any(not meshes.readable(value) for value in self.carry.params.values()):
+            self._cut = None
+            self._cut = (self.step, self.epoch), self._arrays()
 
     def result(self) -> Network:
         """The network with the weights of the best (or last) epoch."""
@@ -316,10 +349,12 @@ class Loop:
         """The network with the weights as they are now."""
         return with_arrays(self.network, self._arrays())
 
-    def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything needed to go on: arrays, and plain JSON values."""
-        leaves = jax.tree.leaves(self.carry)
-        arrays = {f"carry/{i:04d}": np.array(leaf, copy=True) for i, leaf in enumerate(leaves)}
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Everything needed to go on: arrays (on a mesh, as they lie there), and plain JSON values."""
+        leaves, mesh = jax.tree.leaves(self.carry), self.program.mesh
+        arrays: dict[str, Any] = {
+            f"carry/{i:04d}": np.array(leaf, copy=True) if mesh is None else leaf for i, leaf in enumerate(leaves)
+        }
         arrays.update({f"best/{path}": value for path, value in self.best.arrays.items()})
         plain = {
             "step": self.step, "epoch": self.epoch, "epoch_start": self.epoch_start, "waited": self.waited,
@@ -332,14 +367,19 @@ class Loop:
         """Put back what `snapshot` took out."""
         leaves, treedef = jax.tree.flatten(self.carry)
         kept = [arrays[f"carry/{i:04d}"] for i in range(len(leaves))]
-        self.carry = jax.tree.unflatten(treedef, [jnp.asarray(np.asarray(v)) for v in kept])
+        if self.program.mesh is None:
+            self.carry = jax.tree.unflatten(treedef, [jnp.asarray(np.asarray(v)) for v in kept])
+        else:
+            places = jax.tree.leaves(meshes.of_carry(self.program.mesh, self.carry))
+            self.carry = jax.tree.unflatten(treedef, [meshes.put(p, v) for p, v in zip(places, kept, strict=True)])
         self.step, self.epoch, self.epoch_start = plain["step"], plain["epoch"], plain["epoch_start"]
         self.waited, self.plateau, self.stopped = plain["waited"], plain["plateau"], plain["stopped"]
         self.numbers["plateau"] = plain["factor"]
-        best = {path.removeprefix("best/"): value for path, value in arrays.items() if path.startswith("best/")}
+        best = {p.removeprefix("best/"): np.asarray(value) for p, value in arrays.items() if p.startswith("best/")}
         epoch, step, score, tie = plain["best"]
         self.best = Best(epoch, step, float(score), float(tie), best)
         self._order = None
+        self._gather()
 
 
 def with_arrays(network: Network, arrays: dict[str, np.ndarray]) -> Network:

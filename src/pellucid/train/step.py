@@ -11,13 +11,16 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
 from pellucid.network.precision import as_were, wide
 from pellucid.network.probes import BINS, Probes, sample, time_of
+from pellucid.train import mesh as meshes
 from pellucid.train import precision
+from pellucid.train import shards as sharded
 from pellucid.train.accumulate import Batch, in_parts
 from pellucid.train.augment import Augmentation
 from pellucid.train.augment import augment as augmented
@@ -84,6 +87,8 @@ class Program:
     streamed: bool = False  # the examples on the device are those of one chunk
     precision: str = "float32"  # what the layers compute in
     accumulate: int = 1  # parts that a batch is computed in
+    mesh: jax.sharding.Mesh | None = None  # of several devices
+    shards: int = 1  # into which the rows are dealt
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,6 +111,8 @@ def under(path: str, prefix: str) -> bool:
 
 def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float], carried: Any = ()) -> Carry:
     """The carry before the first step. It owns its arrays, for the chunks donate them. carried: shapes, of streams."""
+    if program.mesh is not None:
+        return _start_on_mesh(program, program.mesh, params, state, numbers, carried)
     copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
     opt = program.optimizer.transform(numbers).init(program.trained(copied))
     zero = jnp.zeros((), jnp.float32)
@@ -116,6 +123,25 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     )  # fmt: skip
 
 
+def _start_on_mesh(program: Program, mesh: Any, params: Arrays, state: Any, numbers, carried: Any) -> Carry:
+    """As `start`: every process with the first one's weights, no device with more of the optimizer's state than it
+    keeps."""
+    params, state = meshes.from_first((params, state))
+    params = {path: meshes.put(meshes.of_weight(mesh, np.shape(a)), np.asarray(a)) for path, a in params.items()}
+
+    def rest(params: Arrays) -> Carry:
+        opt = program.optimizer.transform(numbers).init(program.trained(params))
+        zero = jnp.zeros((), jnp.float32)
+        streams = zeros_like(carried) if program.streams else ()
+        scale = precision.begin(program.precision)
+        return Carry({}, {}, opt, jnp.zeros((), jnp.int32), zero, zero + 0, streams, scale)
+
+    places = meshes.of_carry(mesh, jax.eval_shape(rest, params))
+    made = jax.jit(rest, out_shardings=places)(params)
+    whole = meshes.whole(mesh)
+    return made._replace(params=params, state=jax.tree.map(lambda a: meshes.put(whole, np.asarray(a)), state))
+
+
 def zeros_like(shapes: Any) -> Any:
     """Arrays of zeros of these shapes."""
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -123,6 +149,8 @@ def zeros_like(shapes: Any) -> Any:
 
 def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, numbers) -> tuple[Any, Any, Any, Any]:
     """Batch number `position` of the epoch, its example weights and its mask (None where every row counts)."""
+    if program.shards > 1:
+        return sharded.batch(program, data, order, position, numbers)
     if program.batch == program.rows and not program.context and not program.streamed:
         return data.x, data.y, data.weight, None
     first = position * program.batch
@@ -132,7 +160,8 @@ def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, 
         return jax.tree.map(lambda v: v.at[rows].get(mode="promise_in_bounds"), a)
 
     weight = None if data.weight is None else take(data.weight)
-    x, y = _pieces(program, data.x, rows, numbers["offset"]) if program.context else (take(data.x), take(data.y))
+    context = program.context
+    x, y = sharded.pieces(context, data.x, rows, numbers["offset"]) if context else (take(data.x), take(data.y))
     if program.rows % program.batch == 0:
         return x, y, weight, None
     mask = first + jnp.arange(program.batch) < program.rows  # the last batch is filled up with rows that do not count
@@ -140,32 +169,26 @@ def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, 
     return x, y, weight, mask
 
 
-def _pieces(program: Program, ids: jax.Array, rows: jax.Array, offset: Any) -> tuple[jax.Array, jax.Array]:
-    """Pieces of a text, and what follows each of their tokens: two of [batch, context]."""
-    places = (rows * program.context + jnp.asarray(offset, rows.dtype))[:, None] + jnp.arange(program.context + 1)
-    tokens = ids.at[places].get(mode="promise_in_bounds").astype(jnp.int32)
-    return tokens[:, :-1], tokens[:, 1:]
-
-
 def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry, measure: bool):
     x, y, weight, mask = _batch(program, data, order, carry.step - first, numbers)
+    counted = sharded.counted(program, data, carry.step - first)
     key = jax.random.fold_in(key, carry.step)
     x, mix = augmented(program.augment, key, x) if program.augment else (x, None)
     trained = program.trained(carry.params)
     slots = Probes.empty(program.watched, program.timed) if measure else {}
 
     def slopes(batch: Batch, key, state, carried, total=None):
-        return jax.value_and_grad(_objective(program, carry, batch, key, state, carried, total, measure), (0, 1), True)(
-            trained, slots
-        )
+        objective = _objective(program, carry, batch, key, state, carried, total, measure)
+        return jax.value_and_grad(meshes.regathering(program.mesh, objective), (0, 1), True)(trained, slots)
 
     batch, fine = Batch(x, y, weight, mask, mix, y), None
     if program.accumulate == 1:
-        found = slopes(batch, key, carry.state, carry.carried)
+        found = slopes(batch, key, carry.state, carry.carried, None if weight is None else counted)
     else:
         zeros = zeros_like(trained), slots, Probes.empty(program.watched) if measure else {}
         found = in_parts(program.accumulate, slopes, batch, key, carry.state, carry.carried, zeros)
     (loss, (summed, total, state, taken, kept)), (grads, felt) = found
+    grads = meshes.sliced(program.mesh, grads)
     scale = carry.scale
     if scale:
         loss, grads, felt = precision.unscaled(scale, loss, grads, felt)
@@ -183,6 +206,7 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
         params, state, opt = precision.made(fine, (params, state, opt), kept_as_is)
         updates, rate = precision.made(fine, (updates, rate), (zeros_like(updates), jnp.nan))
     new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, carried, scale)
+    new = meshes.settled(program.mesh, new)
     if not measure:
         return new, loss, None
     return new, loss, Measured(
@@ -204,7 +228,8 @@ def _objective(program: Program, carry: Carry, batch: Batch, key, state, carried
             train=True, key=key, state=state, mask=mask, reverse_only=True, precision=low,
             carried=carried if program.streams else None, probes=Probes(slots) if measure else None,
         )  # fmt: skip
-        outputs = jax.tree.map(wide, ctx.run(program.layer, nest({**carry.params, **trained}), x))
+        weights = meshes.gathered(program.mesh, {**carry.params, **trained})
+        outputs = jax.tree.map(wide, ctx.run(program.layer, nest(weights), x))
         losses = cast(jax.Array, program.loss.per_example(outputs, y))  # [batch]
         if mix is not None:
             partner, share = mix
@@ -301,7 +326,8 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
 
     losses = jnp.zeros((most_steps,), jnp.float32)
     carry, losses, rows = jax.lax.fori_loop(0, count, segment, (carry, losses, rows))
-    return carry, losses, rows, {path: jnp.square(value).sum() for path, value in carry.params.items()}
+    told = losses, rows, {path: jnp.square(value).sum() for path, value in carry.params.items()}
+    return carry, *meshes.replicated(program.mesh, told)
 
 
 @partial(jax.jit, static_argnames=("layer", "loss", "metric"))

@@ -144,10 +144,9 @@ def sample(session: Session) -> str:
     from itertools import islice
 
     from pellucid.network.generate import Writer, write
-    from pellucid.network.layer import nest
 
-    loop, encoder = session.loop, session.prepared.features.encoder
-    writer = Writer(session.network.layer, nest(loop.carry.params), loop.carry.state)
+    now, encoder = session.loop.now(), session.prepared.features.encoder
+    writer = Writer(now.layer, now.params or {}, now.state or {})
     first = int(session.prepared.train.x[0, 0])
     ids = islice(write(writer, [first], temperature=0.8, seed=session.settings.seed), SAMPLE_TOKENS)
     return repr(encoder.tokenizer.decode(list(ids)))[1:-1]  # pyright: ignore[reportAttributeAccessIssue]
