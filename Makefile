@@ -35,11 +35,14 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
+# the native kernels are built by pip, so a change of theirs asks for it again
+KERNELS := $(wildcard src/pellucid/native/source/*.cc src/pellucid/native/source/*.h src/pellucid/native/source/CMakeLists.txt)
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml $(KERNELS)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml $(KERNELS)
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@ $(VENV)/.installed
 

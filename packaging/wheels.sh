@@ -19,7 +19,7 @@ for processor in x86_64 aarch64; do
   export CMAKE_ARGS="-DCMAKE_CXX_COMPILER=$work/c++ -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=$processor"
   "$python" -m build --wheel --outdir "$work/$processor" .
   # a wheel without the library would be taken for one with it
-  "$python" -m zipfile -l "$work/$processor"/*.whl | grep -q native/kernels.so
+  "$python" -m zipfile -l "$work/$processor"/*.whl | grep native/kernels.so
   "$python" -m wheel tags --remove --python-tag py3 --abi-tag none \
     --platform-tag "manylinux_2_17_$processor.manylinux2014_$processor" "$work/$processor"/*.whl
   mkdir -p dist
