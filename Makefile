@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: train test check bench docs clean
+.PHONY: train test check bench docs wheels clean
 
 train: $(VENV)/.installed
 	$(BIN)/pellucid train digits
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-bench
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/refresh.py
+
+wheels:
+	PYTHON=$(PYTHON) sh packaging/wheels.sh
 
 $(VENV)/.created:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Pellucid needs Python 3.11 or newer; say: make PYTHON=python3.12')"

@@ -20,7 +20,7 @@ ROWS = [
     {"preflight", "network_facts", "glance", "history", "inspection"},
     {"examine"},
     {"session"},
-    {"repair"},
+    {"repair", "branches", "midway"},
     {"fit"},
     {"verify", "checkup", "several", "exercises", "playground"},
     {"views", "connect", "web", "commands", "cli", "__main__"},

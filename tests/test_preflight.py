@@ -159,7 +159,7 @@ def test_rows_that_stay_on_disk(monkeypatch):
 def test_unscaled_inputs_where_nothing_scales_them():
     assert alarms("digits", standardize=False) == {}  # pixels of 0 to 16, those at the margin hardly used
     (f,) = [f for f in found("wine", standardize=False) if f.alarm]
-    assert f.remedies[0].settings == {"data.standardize": True}
+    assert f.remedies[0].settings == {"standardize": True}
     assert alarms("wine", standardize=False) == {"unscaled_inputs": "warning"}
     assert alarms("wine", pc.Sequential(pc.Dense(16), pc.ReLU(), pc.Output())) == {"unscaled_inputs": "warning"}
     assert alarms("wine", pc.Sequential(pc.BatchNorm(), pc.Dense(16), pc.ReLU(), pc.Output())) == {}

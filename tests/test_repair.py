@@ -65,7 +65,8 @@ def test_a_remedy_that_does_not_gain_in_a_whole_training_is_rolled_back(tmp_path
     """The trials are made to praise a remedy that is none: the whole training finds it out."""
     monkeypatch.setattr(repairing.Branches, "branch", lambda self, settings, seed, steps: 0.1 if settings else 1.0)
     settings = {"learning_rate": 1e-6, "steps": 60, "baselines": False, "schedule": "constant", "optimizer": "adam"}
-    monkeypatch.setattr(repairing, "candidates", lambda found: [(f, useless(f)) for f in found if f.alarm][:1])
+    monkeypatch.setattr(repairing, "candidates", lambda found, most: [(f, useless(f)) for f in found if f.alarm][:1])
+    monkeypatch.setattr(repairing.remedies, "general", lambda case: [])
     run = pc.fit("mlp:8", "moons", out=tmp_path, repair=True, **settings)
     rounds = run.result["repair"]["rounds"]
     assert rounds and not any(line["kept"] for line in rounds)
@@ -77,3 +78,77 @@ def useless(finding):
     from pellucid.doctor.finding import Remedy
 
     return Remedy({"patience": 7}, "something else")
+
+
+def hand(*end, **hidden):
+    """A small network put together by hand, with this end."""
+    return {"type": "sequential", "layers": [
+        ["input", {"type": "input"}], ["flatten", {"type": "flatten"}],
+        ["hidden1", {"type": "dense", "width": 16, "initial": "he_normal", **hidden}], ["relu1", {"type": "relu"}],
+        *([f"end{i}", layer] for i, layer in enumerate(end)),
+    ]}  # fmt: skip
+
+
+SOFTMAX_OF_ONE = {
+    "network": hand({"type": "dense", "width": 1}, {"type": "softmax"}),
+    "loss": {"type": "binary_cross_entropy", "from_probabilities": True},
+}
+BROKEN = {  # settings, and the one that mends them
+    "constant_output": (SOFTMAX_OF_ONE, ("output", "auto")),
+    "dead_units": ({"network": hand({"type": "output"}, bias_initial="constant:-20")}, ("initial", "auto")),
+    "frozen_layer": (
+        {"network": hand({"type": "output"}, width=3), "freeze": ["hidden1"], "source": "circles"}, ("freeze", []),
+    ),
+    "broadcast_loss": (
+        {"network": hand({"type": "output"}), "source": "diabetes",
+         "loss": lambda o, y: ((o.reshape(-1, 1) - y.reshape(1, -1)) ** 2).mean()},
+        ("loss", {"type": "mean_squared_error"}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", BROKEN)
+def test_what_lies_in_the_network_or_the_loss_is_mended_by_a_setting(problem, tmp_path):
+    settings, (word, value) = BROKEN[problem]
+    words = {k: v for k, v in settings.items() if k not in ("network", "source")}
+    more = {"plain": True, "steps": 300, "learning_rate": 0.01, "baselines": problem == "frozen_layer"}
+    source = settings.get("source", "moons")
+    run = pc.fit(settings["network"], source, out=tmp_path, repair=True, inspect=False, **words, **more)
+    line, *_ = [r for r in run.result["repair"]["rounds"] if r["kept"]]
+    assert line["problem"] == problem and run.result["repair"]["updates"] > 300
+    recipe = recipes.read(RunDir(run.path).recipe)
+    assert recipe.reproducible
+    found = next(getattr(s, word) for s in (recipe.network, recipe.train) if hasattr(s, word))
+    assert found == value
+    metric = run.result["metric"]
+    assert run.result["validation"][metric] > (0.3 if source == "diabetes" else 0.75)
+
+
+def test_only_where_nothing_named_helps_are_the_general_remedies_tried(monkeypatch):
+    """The named ones are made useless: the run is mended by one of those that mend much."""
+    monkeypatch.setattr(repairing, "candidates", lambda found, most: [(f, useless(f)) for f in found if f.alarm][:1])
+    settings = {"learning_rate": 1e-5, "steps": 300, "baselines": False, "plain": True}
+    run = pc.fit("mlp:8", "moons", out=None, repair=True, **settings)
+    first, second, *_ = run.result["repair"]["rounds"]
+    assert not first["kept"] and [t["remedy"]["settings"] for t in first["trials"]] == [{"patience": 7}]
+    assert second["kept"] and run.result["validation"]["accuracy"] > 0.8
+
+
+def test_a_score_that_is_sure_counts_before_the_loss():
+    """Of 100 rows four more are right by chance at most: then the loss decides."""
+
+    def made(accuracy, loss):
+        part = {"accuracy": accuracy, "loss": loss}
+        rows = {"validation": 100, "train": 400}
+        made = pc.fit("mlp:2", "moons", out=None, steps=5, baselines=False, doctor="off")
+        made.result |= {"validation": part, "rows": rows}
+        return made
+
+    from pellucid.doctor.finding import Remedy
+
+    remedy = Remedy({"activation": "relu"})
+    old = made(0.7, 0.5)
+    kept = lambda new: repairing._compared(old, new, remedy, True)["kept"]  # noqa: E731
+    assert kept(made(0.9, 0.6)) and not kept(made(0.5, 0.3))  # far more, far fewer right answers
+    assert kept(made(0.72, 0.3)) and not kept(made(0.72, 0.6))

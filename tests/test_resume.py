@@ -143,8 +143,9 @@ def finish(loop: Loop) -> dict[str, np.ndarray]:
         {"optimizer": Optimizer.of("muon")},
         {"optimizer": Optimizer.of("momentum:accumulate=3"), "schedule": Schedule.of("reduce_on_plateau:patience=1")},
         {"monitor": "metric", "keep": "last", "batch_size": 142},
+        {"precision": "float16", "accumulate": 3, "remat": "blocks"},
     ],
-    ids=["adam", "muon", "accumulated", "full batch"],
+    ids=["adam", "muon", "accumulated", "full batch", "float16"],
 )
 def test_a_loop_restored_after_each_event_ends_in_the_same_state(changes):
     wanted = finish(small_loop(**changes))

@@ -89,7 +89,7 @@ def examine(case: Case, seed: int, repair: bool = False, **more: Any) -> dict[st
     result = run.result if run is not None else {}
     findings = run.findings if run is not None else []
     part = "test" if result.get("test") else "validation"
-    repaired = {"held": _finite(score(run, part, case.measure)), "spent": spent(findings)} if repair else {}
+    repaired = {"held": _finite(score(run, part, case.measure)), "spent": spent(result)} if repair else {}
     return {
         "id": case.id, "seed": seed, "repair": repair, "fingerprint": case.fingerprint(), "part": case.part,
         "family": case.family, "half": case.half, "tier": case.tier, "causes": list(case.causes),
@@ -130,10 +130,9 @@ def not_past_its_best(run: Any) -> bool:
     return run.result["validation"]["loss"] <= min(losses) + noise
 
 
-def spent(findings: list[dict[str, Any]]) -> int:
-    """Updates made in all trials that the findings tell of."""
-    tried = [trial for finding in findings for trial in finding.get("tried", [])]
-    return sum(t["steps"] * (len(t["without"]) + len(t["treated"])) for t in tried)
+def spent(result: dict[str, Any]) -> int:
+    """Updates made in all trials and whole trainings of a repair."""
+    return int((result.get("repair") or {}).get("updates") or 0)
 
 
 def _short(finding: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,16 @@ def repairable(case: Case) -> bool:
     return bool(checked().get(case.id, {}).get("repairable"))
 
 
+@lru_cache
+def _measures() -> dict[str, str]:
+    return {case.id: case.measure for case in cases()}
+
+
+def measure_of(id: str) -> str:
+    """What "better" is measured in, of a case."""
+    return _measures()[id]
+
+
 def planted(problem: str, name: str, fault: Setup, fix: Setup, **more: Any) -> Case:
     return Case(f"{problem}/{name}", "generated", problem, fault, (problem,), fix=fix, **more)
 

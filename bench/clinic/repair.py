@@ -105,6 +105,13 @@ def without(word: str) -> Change:
     return lambda settings: {k: v for k, v in settings.items() if k != word} if word in settings else None
 
 
+def fitting_output(settings: Words) -> Words | None:
+    """An output that the targets decide, and their usual loss; an architecture with a name has the first already."""
+    if not _by_hand(settings["network"]):
+        return None
+    return {**{k: v for k, v in settings.items() if k != "loss"}, "output": "auto"}
+
+
 REMEDIES: dict[str, Change] = {
     "rate / 100": rate(0.01), "rate / 10": rate(0.1), "rate x 10": rate(10), "rate x 100": rate(100),
     "adam": setting(optimizer={"type": "adam", "learning_rate": 1e-3}), "clip": optimizer(clip_norm=1.0),
@@ -116,16 +123,20 @@ REMEDIES: dict[str, Change] = {
     "leaky": other_activation("leaky_relu"), "batch norm": network(("mlp", "cnn"), norm="batch"),
     "usual weights": network(("mlp", "cnn"), initial=None), "no dropout": network(("mlp", "cnn"), dropout=0.0),
     "dropout": network(("mlp", "cnn"), dropout=0.3), "he": layers("dense", initial="he_normal"),
-    "zero bias": layers("dense", bias_initial="zeros"), "wider": widths(4), "narrower": widths(0.25),
+    "zero bias": layers("dense", bias_initial="zeros"), "suited weights": setting(initial="auto"),
+    "fitting output": fitting_output, "wider": widths(4), "narrower": widths(0.25),
 }  # fmt: skip
 
 
 def remedied(setup: Setup, change: Change) -> Setup | None:
-    settings = change(setup.settings)
+    """The setup with a change; None where it does not apply. A loss that no recipe can hold counts as one."""
+    own = {word: name for word, name in setup.live.items() if word == "loss"}
+    settings = change({**setup.settings, **own})
     if settings is None:
         return None
-    live = {word: name for word, name in setup.live.items() if word not in settings}
-    return replace(setup, settings=settings, live=live)
+    stays = lambda word, name: settings.get(word) == name if word in own else word not in settings  # noqa: E731
+    live = {word: name for word, name in setup.live.items() if stays(word, name)}
+    return replace(setup, settings={k: v for k, v in settings.items() if k not in live}, live=live)
 
 
 def examine_with_repair(case: Case, seed: int, **more: Any) -> dict[str, Any]:

@@ -4,14 +4,19 @@
     python bench/clinic/run.py --part generated --half develop --seeds 1
     python bench/clinic/run.py --summary docs/clinic.md          # the tables, from results.jsonl
     python bench/clinic/run.py --id dead_units --seeds 1 --show  # cases whose id has this in it, told one by one
+    python bench/clinic/run.py --half report --shard 1/2 &       # the cases with odd numbers; beside it --shard 2/2
 
 Three parts: published faulty programs (`published.py`), faults planted into networks that learn (`families.py`), and
 healthy controls (`healthy.py`). Each case belongs to one of two halves, by a hash of its id: thresholds may be looked
 for on "develop", and never on "report".
+
+It runs at the lowest priority and can be stopped at any time (Ctrl-C, SIGTERM); the same command goes on, for each run
+is a line of the results, written as a whole when it is done.
 """
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +43,12 @@ def all_cases(part: str) -> list[Case]:
 def chosen(args: argparse.Namespace) -> list[Case]:
     found = [case for part in args.part or PARTS for case in all_cases(part)]
     found = [c for c in found if args.half in (None, c.half) and any(i in c.id for i in args.id or [""])]
+    if args.repair:  # what no setting mends tells nothing of repairs
+        from families import repairable
+
+        found = [c for c in found if repairable(c)]
+    number, of = args.shard
+    found = found[number - 1 :: of]
     if args.limit and args.limit < len(found):  # spread over all families
         found = [found[i * len(found) // args.limit] for i in range(args.limit)]
     return found
@@ -70,22 +81,26 @@ def work(args: argparse.Namespace) -> None:
     left = pending(args)
     ids = list(dict.fromkeys(case.id for case, _ in left))[:CASES_A_PROCESS]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("a") as out:
-        for case, seed in left:
-            if case.id not in ids:
-                return
-            signal.alarm(args.seconds_per_case)
-            more = {"out": args.keep / case.id.replace("/", "-")} if args.keep else {}
-            try:
-                row = (examine_with_repair if args.repair else examine)(case, seed, **more)
-            except OverTime:
-                row = lost(case, seed, args, f"over {args.seconds_per_case} s")
-            finally:
-                signal.alarm(0)
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-            if args.show:
-                tell(row)
+    for case, seed in left:
+        if case.id not in ids:
+            return
+        signal.alarm(args.seconds_per_case)
+        more = {"out": args.keep / case.id.replace("/", "-")} if args.keep else {}
+        try:
+            row = (examine_with_repair if args.repair else examine)(case, seed, **more)
+        except OverTime:
+            row = lost(case, seed, args, f"over {args.seconds_per_case} s")
+        finally:
+            signal.alarm(0)
+        append(args.out, row)
+        if args.show:
+            tell(row)
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """A line in one piece, so that two shards may write to one file."""
+    with path.open("ab", buffering=0) as out:
+        out.write((json.dumps(row) + "\n").encode())
 
 
 def _over_time(*_: Any) -> None:
@@ -116,16 +131,37 @@ def tell(row: dict[str, Any]) -> None:
 
 def supervise(args: argparse.Namespace) -> None:
     """Worker after worker until nothing is left. A worker that dies is answered for by a row of the case it died in."""
+    signal.signal(signal.SIGTERM, _stop)
     while left := pending(args):
         print(f"{len(left)} runs to go", file=sys.stderr, flush=True)
-        done = subprocess.run([sys.executable, *sys.argv, "--child"])
-        if done.returncode:
+        worker = subprocess.Popen([sys.executable, *sys.argv, "--child"], preexec_fn=lambda: os.nice(19))
+        try:
+            code = worker.wait()
+        except KeyboardInterrupt:
+            worker.kill()
+            worker.wait()
+            raise SystemExit(f"stopped with {len(pending(args))} runs to go; the same command goes on") from None
+        if code:
             died = pending(args)
-            if not died or (len(died) == len(left) and done.returncode == 1):
+            if not died or (len(died) == len(left) and code == 1):
                 raise SystemExit("the worker failed before its first case")
             case, seed = died[0]
-            with args.out.open("a") as out:
-                out.write(json.dumps(lost(case, seed, args, f"the process ended with {done.returncode}")) + "\n")
+            append(args.out, lost(case, seed, args, f"the process ended with {code}"))
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def shard(text: str) -> tuple[int, int]:
+    """
+    >>> shard("2/4")
+    (2, 4)
+    """
+    number, of = (int(part) for part in text.split("/"))
+    if not 1 <= number <= of:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 to N, as in 1/2")
+    return number, of
 
 
 def arguments() -> argparse.Namespace:
@@ -134,6 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--half", choices=HALVES)
     parser.add_argument("--id", action="append", help="only cases with this in their id")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help="every Nth case, from the Ith on")
     parser.add_argument("--limit", type=int, help="so many cases, spread evenly")
     parser.add_argument("--seconds-per-case", type=int, default=300)
     parser.add_argument(

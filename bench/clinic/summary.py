@@ -9,12 +9,16 @@ from typing import Any
 
 import families
 import numpy as np
-from check import beyond_noise
+from check import LEAST, beyond_noise
 from intervals import clustered, share
 
 Row = dict[str, Any]
 Rows = list[Row]
 
+COST = (
+    "Cost of a step: `python bench/overhead.py` prints it beside that of a run without signals (docs/performance.md).\n"
+)
+WORST = -20.0  # what a run that diverged counts as
 DEFINITIONS = Path(__file__).with_name("definitions.md")
 
 
@@ -29,6 +33,7 @@ def write(rows: Rows, path: Path, source: Path) -> None:
             parts.append(_half(mine, half))
     if repaired := [r for r in latest if r.get("repaired")]:
         parts.append(_repairs(repaired))
+    parts.append(COST)
     parts.append(_left_out())
     text = "\n".join(parts)
     path.write_text(text)
@@ -160,7 +165,11 @@ def _healthy(rows: Rows) -> list[str]:
 def _where_and_when(rows: Rows) -> list[str]:
     placed = [r for r in rows if r["layers"] and named(r)]
     times = [t for r in faulty(rows) if (t := after(r)) is not None]
-    when = f"median {100 * median(times):.1f} %, mean {100 * mean(times):.1f} % of a run" if times else "-"
+    when = "-"
+    if times:
+        low, high = clustered([(r["id"], t) for r in faulty(rows) if (t := after(r)) is not None])
+        when = f"median {100 * median(times):.1f} %, mean {100 * mean(times):.1f} % of a run"
+        when += f" ({100 * low:.1f} to {100 * high:.1f})"
     return [
         f"Located: {_rate(placed, located)}.",
         "",
@@ -189,6 +198,11 @@ def _confusion(rows: Rows) -> list[str]:
     return lines
 
 
+REPAIRED = (
+    "cases | runs | repaired by the doctor | by random search | doctor less random | worse by the doctor | trainings |"
+)
+
+
 def _repairs(rows: Rows) -> str:
     """Repaired, by the doctor and by random search, over the cases that are repairable."""
     known = families.checked()
@@ -196,26 +210,46 @@ def _repairs(rows: Rows) -> str:
     for row in rows:
         if known.get(row["id"], {}).get("repairable"):
             by.setdefault(row["id"], []).append(row)
-    lines = ["## Repair\n", "`python bench/clinic/run.py --part generated --repair --seeds 5`\n",
-             "| half | repairable cases | repaired by the doctor | by random search | worse by the doctor | tries |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
-    for half in ("report", "develop"):
-        mine = [group for group in by.values() if group[0]["half"] == half and len(group) > 1]
-        verdicts = [_gains(group) for group in mine]
-        good, random, worse = (sum(v[i] for v in verdicts) for i in range(3))
-        tries = mean([r["repaired"]["tries"] for g in mine for r in g]) if mine else 0
-        lines.append(
-            f"| {half} | {len(mine)} | {share(good, len(mine))} | {share(random, len(mine))} | "
-            f"{share(worse, len(mine))} | {tries:.1f} |"
-        )
+    lines = [
+        "## Repair\n",
+        f"`python bench/clinic/run.py --part generated --repair --seeds {_seeds(rows)}`. A gain is more than "
+        "0.03 of a score or 0.05 of a loss, and beyond the noise of the seeds where there are several. `trainings`: "
+        "what the doctor spent on trials and trainings, in whole ones of the run; random search had as many.\n",
+        f"| half | {REPAIRED}", "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    halves = {half: [group for group in by.values() if group[0]["half"] == half] for half in ("report", "develop")}
+    lines += [_repair_line(half, groups) for half, groups in halves.items() if groups]
+    for half, groups in halves.items():
+        if groups:
+            lines += ["", f"| planted ({half}) | {REPAIRED}", "|---|---|---|---|---|---|---|---|"]
+        for family in sorted({group[0]["family"] for group in groups}):
+            lines.append(_repair_line(family, [group for group in groups if group[0]["family"] == family]))
     return "\n".join([*lines, ""])
 
 
+def _repair_line(title: str, groups: list[Rows]) -> str:
+    """Of all the cases of a half or a family."""
+    verdicts = [_gains(group) for group in groups]
+    good, random, worse = (sum(v[i] for v in verdicts) for i in range(3))
+    n = len(groups)
+    low, high = clustered([(g[0]["id"], float(v[0]) - float(v[1])) for g, v in zip(groups, verdicts, strict=True)])
+    ahead = f"{100 * (good - random) / n:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f})"
+    tries = mean(r["repaired"]["tries"] for group in groups for r in group)
+    shares = " | ".join((share(good, n), share(random, n), ahead, share(worse, n)))
+    return f"| {title} | {n} | {sum(map(len, groups))} | {shares} | {tries:.1f} |"
+
+
 def _gains(group: Rows) -> tuple[bool, bool, bool]:
-    """Whether the doctor gained, random search gained, the doctor lost: beyond the noise of the seeds."""
-    read = lambda name: np.clip([float(r["repaired"][name]) for r in group], -20.0, 1e6)  # noqa: E731
+    """Whether the doctor gained, random search gained, the doctor lost: beyond the noise of the seeds, and by as much
+    as counts as harm (`check.LEAST`)."""
+    read = lambda name: np.clip([float(r["repaired"][name]) for r in group], WORST, 1e6)  # noqa: E731
+    least = LEAST[families.measure_of(group[0]["id"])]
     doctor, random = read("doctor") - read("unchanged"), read("random") - read("unchanged")
-    return bool(beyond_noise(doctor)), bool(beyond_noise(random)), bool(beyond_noise(-doctor))
+
+    def beyond(gain: np.ndarray) -> bool:
+        return bool(gain.mean() > least and (len(gain) == 1 or beyond_noise(gain)))
+
+    return beyond(doctor), beyond(random), beyond(-doctor)
 
 
 def _left_out() -> str:

@@ -127,14 +127,16 @@ def _trained(session: Session, place: RunDir | None, repair: bool) -> Run:
     """The session's run, treated where that is asked for; one that diverged and was not cured raises `Diverged`."""
     if not repair:
         return session.train(place)
+    from pellucid.midway import States
     from pellucid.repair import repair as treat
 
-    diverged = None
+    diverged, states = None, States()
+    session.callbacks = (*session.callbacks, states)
     try:
         run = session.train(place)
     except Diverged as error:
         run, diverged = error.run, error
-    better = treat(session, run, session.tell)
+    better = treat(session, run, session.tell, states)
     if diverged is not None and better is run:
         raise diverged
     return better

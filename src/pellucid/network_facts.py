@@ -136,6 +136,7 @@ def loss_facts(glance: Glance, prepared: Prepared) -> LossFacts:
         classes=len(targets.classes), y=np.asarray(prepared.train.y[:2000]),
         from_probabilities=bool(getattr(loss, "from_probabilities", False)), custom=isinstance(loss, CustomLoss),
         batch=_reduction(glance) if isinstance(loss, CustomLoss) else "", narrow=narrow[0] if narrow else None,
+        usual="" if targets.loss == "joint" else targets.loss,
     )  # fmt: skip
 
 

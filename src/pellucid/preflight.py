@@ -6,6 +6,7 @@ Data are looked at in samples, the network on one batch (`glance.py`). A check t
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pellucid.doctor.checks import explained, guarded, run
 from pellucid.doctor.data_checks import DataFacts, Sample, Target
 from pellucid.doctor.finding import Finding, ranked
 from pellucid.doctor.network_checks import NetworkFacts
+from pellucid.doctor.remedies import possible
 from pellucid.doctor.row_checks import row_keys
 from pellucid.glance import Glance
 from pellucid.network.adapt import find_input
@@ -34,20 +36,26 @@ DATA_CHECKS = (
 
 
 def preflight(
-    network: Network, prepared: Prepared, settings: Settings, raw: Dataset | None = None, *, thorough: bool = False
+    network: Network,
+    prepared: Prepared,
+    settings: Settings,
+    raw: Dataset | None = None,
+    *,
+    thorough: bool = False,
+    settable: Collection[str] = ("activation", "initial", "output"),
 ) -> list[Finding]:
     """What is wrong, or odd, with data, loss and network before any training; alarms first, the deepest causes first.
 
     network: initialised.   prepared, settings: what the loop will get.   raw: the set as it came, which tells how it
-    was divided.   thorough: also try to learn a few rows by heart (seconds more); otherwise that is tried only where
-    something else looks wrong with the network.
+    was divided.   settable: what a recipe can change of this network.   thorough: also try to learn a few rows by heart
+    (seconds more); otherwise that is tried only where something else looks wrong with the network.
     """
     found: list[Finding] = []
     facts = guarded(lambda: data_facts(network, prepared, settings, raw), "the data", None)
     if facts is not None:
         found += run(DATA_CHECKS, facts)
     found += guarded(lambda: _of_network(network, prepared, settings, thorough), "the network", [])
-    return ranked(explained(found))
+    return ranked(explained(possible(found, settable)))
 
 
 def _of_network(network: Network, prepared: Prepared, settings: Settings, thorough: bool) -> list[Finding]:

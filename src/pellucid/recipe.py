@@ -71,7 +71,8 @@ class NetworkRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     spec: str | dict[str, Any] | None = None
     activation: str | None = None
-    initial: str | None = None
+    initial: str | None = None  # "auto": what suits the activation, whatever the network says
+    output: Literal["auto"] | None = None  # "auto": the network ends in an output that fits the targets
     start: str | None = None  # a run whose weights it starts from (--from)
 
 
@@ -83,7 +84,7 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     optimizer: str | dict[str, Any] | None = None
     learning_rate: float | Literal["auto"] | None = None
     schedule: str | dict[str, Any] | None = None
-    batch_size: int | Literal["all"] | None = None
+    batch_size: int | Literal["all", "auto"] | None = None
     epochs: int | None = None
     steps: int | None = None
     patience: int | None = None
@@ -94,6 +95,9 @@ class TrainRecipe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rates: dict[str, float] = {}
     augment: str | list[str | dict[str, Any]] = []
     shuffle: Literal["rows", "blocks"] | None = None  # None: rows, but blocks of what the memory cannot hold
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    accumulate: int | None = None
+    remat: Literal["none", "blocks"] | None = None
     mesh: str | None = None  # of several devices: "data=4", "data=2,shard=4"
     shards: int | None = None  # into which the rows are dealt; None: one for each device
     plain: bool = False
@@ -203,7 +207,8 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     rules = [
         ("train.epochs", t.epochs, t.epochs is None or t.epochs >= 1, "a whole number >= 1"),
         ("train.steps", t.steps, t.steps is None or t.steps >= 1, "a whole number >= 1"),
-        ("train.batch_size", t.batch_size, not isinstance(t.batch_size, int) or t.batch_size >= 1, ">= 1, or all"),
+        ("train.batch_size", t.batch_size, not isinstance(t.batch_size, int) or t.batch_size >= 1, ">= 1, all, auto"),
+        ("train.accumulate", t.accumulate, t.accumulate is None or t.accumulate >= 1, "a whole number >= 1"),
         ("train.patience", t.patience, t.patience is None or t.patience >= 1, "a whole number of epochs >= 1"),
         ("train.seed", t.seed, 0 <= t.seed < 2**63, "a whole number from 0 to 2^63 - 1"),
         (

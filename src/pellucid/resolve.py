@@ -27,6 +27,7 @@ from pellucid.data.token_encoder import CONTEXT, TokenEncoder
 from pellucid.errors import NetworkError, SettingError, nearest
 from pellucid.network.adapt import adapt, arriving, introduced
 from pellucid.network.architecture import Architecture, Blueprint, find
+from pellucid.network.change import changeable, changed
 from pellucid.network.composite import replace_layers, walk
 from pellucid.network.dense import Dropout, Output, resolve_output
 from pellucid.network.layer import Layer, flatten, nest
@@ -34,6 +35,7 @@ from pellucid.network.network import Network, as_network
 from pellucid.recipe import DataRecipe, Recipe
 from pellucid.train import mesh as meshes
 from pellucid.train.augment import parse_augmentations
+from pellucid.train.fitting import MOST
 from pellucid.train.loop import Settings, batches
 from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
@@ -102,20 +104,17 @@ def _architecture(recipe: Recipe) -> Architecture | None:
     if isinstance(spec, Mapping) and spec.get("type") not in Architecture.registry:
         return None
     architecture = find(spec) if isinstance(spec, str) else Architecture.from_json(spec)
-    extra = {k: v for k in ("activation", "initial") if (v := getattr(recipe.network, k)) is not None}
-    if not extra:
-        return architecture
-    fields = {f.name for f in dataclasses.fields(architecture)}  # type: ignore[arg-type]
-    for name in extra:
-        if name not in fields:
-            raise SettingError(f"the network {architecture.name!r} has no {name}", fix=f"leave --{name} out")
-    return dataclasses.replace(architecture, **extra)  # type: ignore[type-var]
+    made = changed(Blueprint(architecture), 0, recipe.network.activation, recipe.network.initial)
+    assert isinstance(made, Blueprint)
+    return made.architecture
 
 
 def of_network(recipe: Recipe, given: Any, network: Network) -> dict[str, Any]:
-    """What the doctor has to know of a network to say how it could be changed: its architecture's JSON and the names of
-    its settings, where it is one with a name, and the largest share that dropout takes away."""
+    """What the doctor has to know of a network to say how it could be changed: its architecture's JSON, where it is one
+    with a name, the names of what can be set of it, and the largest share that dropout takes away."""
     layer = given.layer if isinstance(given, Network) else given
+    if isinstance(layer, Blueprint):
+        layer = changed(layer, 0, recipe.network.activation, recipe.network.initial)
     architecture = layer.architecture if isinstance(layer, Blueprint) else None
     architecture = _architecture(recipe) if given is None else architecture
     rates = [part.rate for _, part in walk(network.layer) if isinstance(part, Dropout)]
@@ -123,6 +122,8 @@ def of_network(recipe: Recipe, given: Any, network: Network) -> dict[str, Any]:
     if architecture is not None and architecture.name in Architecture.registry:
         told["architecture"] = architecture.to_json()
         told["settings"] = [f.name for f in dataclasses.fields(architecture)]  # pyright: ignore[reportArgumentType]
+    elif changeable(network.layer):
+        told["settings"] = ["activation", "initial", "output"]
     return told
 
 
@@ -130,16 +131,27 @@ def network_of(recipe: Recipe, live: Any, features: Features, targets: Targets, 
     """The network that the recipe or a live object names, its open ends filled in by the data; not yet initialised
     unless the live one was."""
     if live is not None:
-        network = as_network(live)
+        network = _changed(as_network(live), recipe, targets)
     elif (architecture := _architecture(recipe)) is not None:
         network = Network(Blueprint(architecture))
     else:
-        network = as_network(_written_network(recipe.network.spec, folder))
+        network = _changed(as_network(_written_network(recipe.network.spec, folder)), recipe, targets)
     if network.params is not None and network.features is None:
         return introduced(network, features, targets)
     if network.params is not None:
         return network.replace(targets=network.targets or targets)
     return network.replace(layer=adapt(network.layer, features, targets), features=features, targets=targets)
+
+
+def _changed(network: Network, recipe: Recipe, targets: Targets) -> Network:
+    """The network with what the recipe asks of its activation, initial weights and output. It begins anew where that is
+    another network; what a run goes on from (`start`) stays as it is."""
+    n = recipe.network
+    words = {k: v for k in ("activation", "initial", "output") if (v := getattr(n, k)) is not None}
+    if not words or n.start is not None:
+        return network
+    layer = changed(network.layer, targets.width, **words)
+    return network if layer == network.layer else network.replace(layer=layer, params=None, state=None)
 
 
 def carried_over(start: Network, targets: Targets, seed: int) -> Network:
@@ -210,6 +222,7 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
     batch = t.batch_size if t.batch_size is not None else optimizer.default_batch
     if isinstance(batch, int) and batch > rows and t.batch_size is not None:
         notes.append(f"the batch of {batch} is clipped to the {rows} training rows")
+    batch = MOST if batch == "auto" else batch  # bounds the search for what fits into memory
     batch, used = batches(rows, rows if batch == "all" else int(batch), text)
     mesh = meshes.build(t.mesh)
     shards = meshes.shards_of(mesh, t.shards)
@@ -229,7 +242,8 @@ def settings_of(recipe: Recipe, live: Mapping[str, Any], targets: Targets, rows:
         schedule=Schedule.of(t.schedule or ("constant" if t.plain else "cosine")), batch_size=batch, updates=updates,
         patience=patience, monitor=t.monitor or "loss", keep=keep, seed=t.seed, frozen=tuple(t.freeze),
         rates=tuple(sorted(t.rates.items())), signals=t.signals, text=text,
-        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", mesh=mesh, shards=shards,
+        augment=parse_augmentations(t.augment), shuffle=t.shuffle or "rows", precision=t.precision or "float32",
+        accumulate=t.accumulate or 1, remat=t.remat or "none", mesh=mesh, shards=shards,
     )  # fmt: skip
     return settings, notes
 

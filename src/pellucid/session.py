@@ -24,7 +24,7 @@ from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, Sett
 from pellucid.examine import Examination
 from pellucid.history import History
 from pellucid.inspection.inspect import inspect
-from pellucid.machine import Interruptions, compile_seconds, make_room
+from pellucid.machine import Interruptions, compile_seconds, free_memory, make_room
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights
@@ -33,7 +33,7 @@ from pellucid.recipe import Recipe
 from pellucid.rundir import RunDir
 from pellucid.shown import Findings, Shown
 from pellucid.signals.record import RecordWriter, read_lines
-from pellucid.train import checkpoint, hosts, sharded_checkpoint
+from pellucid.train import checkpoint, fitting, hosts, sharded_checkpoint
 from pellucid.train.evaluate import link_of
 from pellucid.train.loop import ChunkEnded, EpochEnded, Loop, Settings
 from pellucid.train.range_test import range_test
@@ -113,6 +113,8 @@ class Session:
         settings, notes = resolve.settings_of(recipe, live, self.prepared.targets, rows)
         self.notes += notes
         self.network = self._network(recipe, live, folder, settings)
+        recipe, settings = self._fitted(recipe, settings, live)
+        self.notes += fitting.cautions(self.network, settings)
         if hosts.count() > 1:
             hosts.check_alike(resolve.compared(recipe, self.network, self.prepared.fingerprint))
         self.ranged = None
@@ -183,6 +185,19 @@ class Session:
             network.state = standardise(network.layer, network.state or {}, prepared.features)
         resolve.check_paths(network, settings)
         return network
+
+    def _fitted(self, recipe: Recipe, settings: Settings, live: dict[str, Any]) -> tuple[Recipe, Settings]:
+        """Recipe and settings with a batch that the memory holds."""
+        train, free = self.prepared.train, free_memory()
+        if recipe.train.batch_size != "auto":
+            fitting.require_room(self.network, train, settings, free)
+            return recipe, settings
+        if free is None:
+            raise fitting.unknown_memory()
+        found = fitting.largest_batch(self.network, train, settings, free)
+        self.notes += fitting.notes(found, settings)
+        recipe = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, batch_size=found.batch))
+        return recipe, resolve.settings_of(recipe, live, self.prepared.targets, len(train.y))[0]
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -256,6 +271,8 @@ class Session:
             "learning_rate": loop.numbers.get("learning_rate"), "schedule": settings.schedule.name,
             "weight_decay": loop.numbers.get("weight_decay"), "batch": loop.program.batch, "rows": loop.program.rows,
             "validation_rows": None if self.prepared.validation is None else len(self.prepared.validation.y),
+            "usual_loss": targets.loss if targets.loss != "joint" else None, "sample_rows": len(loop.sample.y),
+            "standardized": self.recipe.data.standardize, "rates": [group for group, _ in settings.rates],
             "loss_settings": _spec_of(settings.loss, full=True),
             "updates": settings.updates, "steps_per_epoch": loop.program.steps_per_epoch, "patience": settings.patience,
             "parameters": self.network.parameters, "every": loop.every, "steps": loop.steps_read,
@@ -263,9 +280,11 @@ class Session:
             "trivial_loss": trivial_loss(loss, self.prepared.train, outputs),
             "trivial_validation": self._trivial_on_validation(loss, outputs), "keep": settings.keep, "recipe": True,
             "optimizer_settings": _spec_of(settings.optimizer), **self.of_network,
+            "precision": None if settings.precision == "float32" else settings.precision,
         }  # fmt: skip
         if self.recipe.train.doctor != "off" and preflight_too and hosts.is_first():
-            found = preflight(self.network, self.prepared, settings, self.dataset)
+            settable = self.of_network.get("settings", ())
+            found = preflight(self.network, self.prepared, settings, self.dataset, settable=settable)
             setup["preflight"] = [f.to_json() for f in found if f.problem not in self.recipe.train.silence]
         return {
             "layers": list(loop.kinds), "weights": list(loop.carry.params), "kinds": list(loop.kinds.values()),

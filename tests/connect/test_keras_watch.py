@@ -17,9 +17,9 @@ import pellucid as pc
 from pellucid.connect.keras import Watch
 from pellucid.errors import PellucidWarning, SettingError
 
-SEEN = keras.backend.backend() in ("jax", "torch")
+SEEN = keras.backend.backend() in ("jax", "torch", "tensorflow")
 pytestmark = [
-    pytest.mark.skipif(not SEEN, reason="layers are seen on the backends jax and torch"),
+    pytest.mark.skipif(not SEEN, reason="layers are not seen on this backend"),
     pytest.mark.filterwarnings("ignore:.*copy keyword:DeprecationWarning"),  # of Keras's own
 ]
 RNG = np.random.default_rng(0)

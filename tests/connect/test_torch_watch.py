@@ -702,6 +702,7 @@ with pc.connect.torch.watch(model, optimizer) as w:
         loss = model(torch.ones(4, 3)).square().mean()
         optimizer.zero_grad(); loss.backward(); optimizer.step(); w.log(loss=loss)
 w.findings(), pc.diagnose(w.record)
+assert len(w.try_remedies(lambda model, x: model(x).square().mean(), [torch.ones(4, 3)], steps=2)) > 2
 print(sorted({'jax', 'optax', 'polars', 'sklearn', 'rich'} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

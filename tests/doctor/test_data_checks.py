@@ -88,7 +88,7 @@ def test_inputs_on_unlike_scales():
     (f,) = found(facts(x * [1, 1, 5000, 0.1], y, columns=("a", "b", "income", "rate")))
     assert (f.problem, f.severity) == ("unscaled_inputs", "warning")
     assert "'income'" in f.summary and f.evidence["ratio_of_scales"] > 1e3
-    assert f.remedies[0].settings == {"data.standardize": True}
+    assert f.remedies[0].settings == {"standardize": True}
     assert named(facts(x * 79, y)) == {"unscaled_inputs": "warning"}
 
 
@@ -306,7 +306,7 @@ def test_a_rare_class():
     y = (np.arange(400) % 40 == 0).astype(np.int32)
     (f,) = found(facts(x, y))
     assert (f.problem, f.severity) == ("class_imbalance", "note") and "right in 97.5%" in f.summary
-    assert f.remedies[0].settings == {"data.class_weights": "balanced"}
+    assert f.remedies[0].settings == {"class_weights": "balanced"}
     assert named(facts(x, y, weighted=True)) == {}
     assert named(facts(x, (np.arange(400) % 5 == 0).astype(np.int32))) == {}
 
@@ -323,7 +323,7 @@ def test_class_numbers_that_were_divided_by_255():
     digits = (np.arange(300) % 10)[:, None].astype(np.float32)
     (f,) = found(facts(x, digits / 255))
     assert (f.problem, f.severity) == ("label_coding", "warning") and "9/255" in f.summary
-    assert f.remedies[0].settings == {"data.task": "classification"}
+    assert f.remedies[0].settings == {"task": "classification"}
     assert named(facts(x, digits / 10)) == {}  # tenths are a quantity
     assert "label_coding" not in named(facts(x, digits[:, :1] % 2))
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from made import PER_EPOCH, TRIVIAL, alarms, falls, named, record, scores, wobbles
 
 from pellucid.doctor.cause import CAUSES
-from pellucid.doctor.diagnose import EXPLAINS, diagnose, merged
+from pellucid.doctor.diagnose import diagnose, merged
+from pellucid.doctor.explains import EXPLAINS
 from pellucid.doctor.finding import Finding
 from pellucid.signals.record import Record, read_record
 
@@ -218,6 +219,11 @@ def test_over_regularized():
     shrunk = named(record(**decays, **STUCK), "over_regularized")
     assert "weight decay 50" in shrunk.summary
     assert shrunk.remedies[0].settings["optimizer"] == {"type": "adamw", "weight_decay": 0.5}
+    # from the first update on the penalty pulls harder (0.3 x 1.0) than the loss (0.01), and much of that is left
+    poor = {"train": lambda e: 0.45 + 0.24 * math.exp(-e), "validation": lambda e: 0.47}
+    l2 = {"weight_decay": 1.0, "optimizer_settings": {"type": "adam", "weight_decay": 1.0}}
+    assert alarms(record(**poor, setup=l2)) == ["over_regularized"] and alarms(record(setup=l2)) == []
+    assert alarms(record(**poor, setup={"weight_decay": 0.01})) == []
 
 
 def test_underfitting():
@@ -235,6 +241,13 @@ def test_random_labels():
     assert alarms(record(**chance)) == ["random_labels"]
     assert found.step == 1 * PER_EPOCH
     assert alarms(record(validation=lambda e: 0.5)) == []
+    # hardly anything is learned of the training rows either, and no other model hears anything
+    little = {"train": lambda e: TRIVIAL - 0.0015 * e, "validation": lambda e: TRIVIAL + 0.002 * e}
+    assert alarms(record(**little), scores(0.5, 0.51)) == ["random_labels"]
+    assert "random_labels" not in alarms(record(**little), scores(0.5, 0.9))
+    assert alarms(record(**chance), scores(0.5, 0.9))[:1] != [
+        "random_labels"
+    ]  # a linear model hears it: so there is something
 
 
 RISES = {"validation": lambda e: 0.5 - 0.05 * e if e <= 5 else 0.25 + 0.04 * (e - 5)}
@@ -247,6 +260,12 @@ def test_overfitting():
     assert alarms(record(**RISES, setup={"keep": "best"})) == []  # its weights are kept
     assert diagnose(record(validation=lambda e: 0.3 + 0.03 * wobbles(e))) == []
     assert diagnose(record(validation=None)) == []
+    # half as much again, of little that could be lost: an alarm where rows enough say so
+    again = {"validation": lambda e: 0.4 - 0.04 * e if e <= 5 else 0.2 + 0.01 * (e - 5)}
+    big = {"trivial_loss": 2.3, "trivial_validation": 2.3}
+    assert named(record(**again, setup={**big, "validation_rows": 400}), "overfitting").severity == "warning"
+    assert named(record(**again, setup={**big, "validation_rows": 8}), "overfitting").severity == "note"
+    assert named(record(**again, setup=big), "overfitting").severity == "note"
 
 
 def test_bad_epsilon():
@@ -283,6 +302,47 @@ def test_label_noise():
     assert alarms(heart) == ["label_noise"] and "overfitting" in named(heart, "label_noise").symptoms
 
 
+def test_label_noise_that_a_linear_model_shows():
+    """It cannot learn labels by heart: it is right less often on those it was fitted to where these are wrong."""
+    compared = scores(0.6, 0.95, rows=200)
+    compared["rows"]["train"] = 1000
+    compared["baselines"][1]["train"] = 0.7
+    found = named(record(), "label_noise", compared)
+    assert "a linear model answers 95% of validation and test rightly and only 70%" in found.summary
+    for near in ({"train": 0.93}, {"train": 1.0}, {"train": None}):  # as good there, or not known
+        compared["baselines"][1] |= near
+        assert "label_noise" not in alarms(record(), compared)
+    compared["baselines"][1]["train"], compared["rows"] = 0.85, {"validation": 10, "test": 10, "train": 40}
+    assert "label_noise" not in alarms(record(), compared)  # within the error of so few rows
+
+
+def test_class_imbalance():
+    rare = {"problem": "class_imbalance", "severity": "note", "summary": "", "evidence": {"rarest": "b", "rows": 7}}
+    told = {"preflight": [rare]}
+    missed = {"details": {"part": "test", "classes": ["a", "b"], "confusion": [[99, 1], [12, 8]]}}
+    found = named(record(setup=told), "class_imbalance", missed)
+    assert found.severity == "warning" and "40% of the 20 examples of class 'b'" in found.summary
+    assert found.remedies[0].settings == {"class_weights": "balanced"}
+    assert alarms(record(setup=told, **RISES), missed) == [
+        "class_imbalance"
+    ]  # which explains that they are learned by heart
+    assert alarms(record(), missed) == []  # a class that is missed, and is not rare
+    for cells in (
+        [[99, 1], [2, 18]],
+        [[60, 40], [12, 8]],
+        [[99, 1], [3, 1]],
+    ):  # found; others missed too; too few to tell
+        missed["details"]["confusion"] = cells
+        assert alarms(record(setup=told), missed) == []
+
+
+def test_a_simple_model_wins_only_beyond_the_error_of_so_few_rows():
+    poor = {"train": lambda e: 0.62 + 0.07 * math.exp(-e), "validation": lambda e: 0.63}
+    assert alarms(record(**poor), scores(0.91, 1.0, rows=1000)) == ["underfitting"]
+    assert alarms(record(**poor), scores(0.91, 1.0, rows=22)) == []  # four of 44 rows
+    assert alarms(record(**poor), scores(0.97, 1.0, rows=10_000)) == []  # sure, and no matter
+
+
 def test_stopped_too_early():
     straight = {"train": lambda e: 1.0 - 0.04 * e, "validation": lambda e: 1.05 - 0.04 * e}
     found = named(record(**straight), "stopped_too_early")
@@ -291,6 +351,7 @@ def test_stopped_too_early():
     assert alarms(record(**cut)) == []  # a schedule's last fall
     low = {"train": lambda e: 1.0 - 0.0499 * e, "validation": lambda e: 1.0 - 0.0499 * e}
     assert "stopped_too_early" not in alarms(record(**low))  # it still falls, from next to nothing
+    assert alarms(record(**straight), scores(0.95, 0.95)) == []  # level with what it was compared with: a note
     few = record(epochs=2, ratio=lambda step, path: 2e-3, **STUCK)
     assert "stopped_too_early" in alarms(few)  # usual steps, and too few of them
 
@@ -450,3 +511,44 @@ def test_one_kind_of_line_alone(kept):
         if line["kind"] in ("header", kept):
             made.add(line)
     diagnose(made)
+
+
+def test_gradients_that_grow_in_time_are_exploding():
+    kinds = ["input", "rnn", "output"]
+    grows = {"kinds": kinds, "time": (1, [10.0 * 0.5**k for k in range(12)]), **STUCK}
+    found = named(record(**grows), "exploding_gradients")
+    assert found.layer == "rnn1" and "2 times a step on the way back in time" in found.summary
+    assert alarms(record(**{**grows, "train": falls, "validation": falls})) == []  # it learns
+    assert "exploding_gradients" not in alarms(record(**{**grows, "time": (1, [0.1] * 12)}))
+
+
+def test_a_step_too_small_shows_in_a_loss_that_is_still_on_its_way():
+    creeps = {"train": lambda e: TRIVIAL - 0.005 * e, "validation": lambda e: TRIVIAL - 0.004 * e}
+    assert alarms(record(**creeps, ratio=lambda step, path: 1e-4), scores(0.8, 0.8)) == ["learning_rate_too_low"]
+    assert "learning_rate_too_low" not in alarms(record(**creeps), scores(0.8, 0.8))  # at usual steps
+    settled = {"train": lambda e: 0.6, "validation": lambda e: 0.6}  # as far as it goes
+    assert alarms(record(**settled, ratio=lambda step, path: 1e-4), scores(0.8, 0.8)) == []
+
+
+def test_units_that_died_are_the_likeliest_cause_where_nothing_else_is_known_and_little_is_learned():
+    half = {"units": {"dead": {"relu1": lambda step: 0.6}}}
+    poor = {"train": lambda e: 0.5, "validation": lambda e: 0.66}
+    assert alarms(record(**half, **poor), scores(0.6, 0.95)) == ["dead_units"]
+    assert "dead_units" not in alarms(record(**half), scores(0.6, 0.95))  # what it learns from is learned
+
+
+def test_batches_that_differ_are_no_step_too_large_where_the_training_loss_comes_down():
+    swings = {"turns": lambda step: 1.0, "std": lambda step: 0.4}
+    assert "learning_rate_too_high" in alarms(record(**swings, **STUCK))
+    assert "learning_rate_too_high" not in alarms(record(**swings), scores(0.7, 0.95))
+
+
+def test_a_softmax_between_layers_is_a_collapse_where_little_is_learned():
+    kinds = ["input", "dense", "softmax", "dense", "relu", "output"]
+    poor = {"train": lambda e: 0.5, "validation": lambda e: 0.52}
+    found = named(record(kinds=kinds, **poor), "rank_collapse")
+    assert found.severity == "warning" and found.layer == "softmax2" and "sum to 1" in found.summary
+    assert found.remedies[0].settings == {"activation": "relu"}
+    assert alarms(record(kinds=kinds)) == []  # it learns all the same
+    last = ["input", "dense", "relu", "output", "softmax"]
+    assert "rank_collapse" not in [f.problem for f in diagnose(record(kinds=last, **poor))]  # the output's own

@@ -49,7 +49,7 @@ def test_softmax_twice():
     (f,) = loss(last="softmax", path="softmax1")
     assert (f.problem, f.severity, f.layer) == ("loss_output_mismatch", "warning", "softmax1")
     assert "applies softmax once more" in f.summary
-    assert f.remedies[1].settings == {"train.loss": {"type": "cross_entropy", "from_probabilities": True}}
+    assert f.remedies[1].settings == {"loss": {"type": "cross_entropy", "from_probabilities": True}}
 
 
 def test_sigmoid_before_cross_entropy_can_never_be_sure():
@@ -94,7 +94,7 @@ def test_labels_that_the_loss_does_not_mean():
     signs = {"name": "binary_cross_entropy", "link": "sigmoid", "kind": "number", "outputs": 1, "classes": 0}
     (f,) = loss(**signs, y=np.array([[-1.0], [1.0]], np.float32))
     assert f.problem == "label_coding" and "it can fall without end" in f.summary
-    assert f.remedies[0].settings == {"train.loss": "mean_squared_error"}
+    assert f.remedies[0].settings == {"loss": "mean_squared_error"}
     assert loss(**signs, y=np.array([[0.0], [0.7]], np.float32)) == []  # probabilities as targets
     several = np.array([[0, 1, 1], [0, 0, 0]], np.float32)
     assert named(loss(kind="binary", y=several)) == {"label_coding": "warning"}
@@ -139,7 +139,7 @@ def test_layers_without_an_activation_between_them():
     (f,) = network(chain=joints(16, 16, 3))
     assert (f.problem, f.severity, f.layer) == ("no_nonlinearity", "warning", "dense0")
     assert "the whole network is one linear layer" in f.summary
-    assert f.remedies[0].settings == {"network.activation": "relu"}
+    assert f.remedies[0].settings == {"activation": "relu"}
     assert named(network(chain=joints(16, "plain", 16, "plain", 3))) == {"no_nonlinearity": "warning"}  # dropout
     assert named(network(chain=joints(16, 16, "bend", 16, "bend", 3))) == {"no_nonlinearity": "note"}
 
@@ -240,11 +240,11 @@ def test_rows_that_cannot_be_learned_by_heart():
 
 
 @pytest.mark.parametrize("settings", [
-    {"network.activation": "relu"}, {"network.activation": "leaky_relu"}, {"network.initial": "he_normal"},
-    {"network.initial": "glorot_uniform"}, {"train.learning_rate": 0.001}, {"train.seed": 1},
-    {"train.loss": {"type": "cross_entropy", "from_probabilities": True}}, {"data.standardize": True},
-    {"data.class_weights": "balanced"}, {"train.metric": "balanced_accuracy"}, {"data.task": "classification"},
-    {"network.spec": "mlp:64,64"},
+    {"activation": "relu"}, {"activation": "leaky_relu"}, {"initial": "auto"},
+    {"output": "auto", "loss": "cross_entropy"}, {"learning_rate": 0.001}, {"seed": 1}, {"freeze": [], "rates": {}},
+    {"loss": {"type": "cross_entropy", "from_probabilities": True}}, {"standardize": True},
+    {"class_weights": "balanced"}, {"metric": "balanced_accuracy"}, {"task": "classification"},
+    {"network": "mlp:64,64"},
 ])  # fmt: skip
 def test_remedies_are_words_of_the_recipe(settings):
     assert recipe.make(settings)

@@ -142,7 +142,8 @@ x, y = load_digits(return_X_y=True)
 x = x.reshape(-1, 8, 8, 1).astype("uint8") if sys.argv[1] == "cnn" else x.reshape(-1, 8, 8).astype("float32")
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    run = pc.fit(sys.argv[1], pc.Dataset(x, y), steps=60, batch_size=32, out=sys.argv[2], baselines=False, seed=3, doctor="off")
+    how = dict(steps=60, batch_size=32, baselines=False, seed=3, doctor="off")
+    run = pc.fit(sys.argv[1], pc.Dataset(x, y), out=sys.argv[2], **how)
 steps = [json.loads(line) for line in open(run.path / "record.jsonl")]
 print(json.dumps({
     "isa": native().isa, "why": native().why,

@@ -13,6 +13,7 @@ from scipy.signal import correlate2d
 from windows import correlate, spread
 
 from pellucid.errors import NetworkError, SettingError
+from pellucid.native import on_cpu, one_operation
 from pellucid.network import convolve
 from pellucid.network.composite import Sequential
 from pellucid.network.conv import Conv, ConvTranspose, Upsample
@@ -128,7 +129,7 @@ def test_forward_mode_hessian_and_vmap_work_on_a_batch_in_parts(small_cache):
     np.testing.assert_allclose(first, run(layer, p, x), rtol=1e-4, atol=1e-5)
 
 
-def test_no_convolution_of_xla_on_the_cpu_and_the_same_values_with_it(monkeypatch):
+def test_no_convolution_of_xla_on_the_cpu_and_the_same_values_with_it():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, 6, 5, 4)).astype("float32")
     for layer in (Conv(4, stride=2, dilation=(1, 2)), Conv(8, groups=4), ConvTranspose(4, stride=2, groups=2)):
@@ -136,16 +137,15 @@ def test_no_convolution_of_xla_on_the_cpu_and_the_same_values_with_it(monkeypatc
         forward = lambda x, layer=layer, p=p: layer.apply(p, x, None)  # noqa: E731
         assert "conv_general" not in str(jax.make_jaxpr(jax.grad(lambda x, f=forward: f(x).sum()))(x))
         here = run(layer, p, x)
-        with monkeypatch.context() as m:
-            m.setattr(convolve, "on_cpu", lambda: False)
+        with one_operation():
             assert "conv_general" in str(jax.make_jaxpr(lambda x, f=forward: f(x))(x))
             np.testing.assert_allclose(here, jax.jit(lambda x, f=forward: f(x))(x), rtol=1e-4, atol=1e-5)
 
 
 def test_the_platform_is_that_of_the_default_device():
-    assert convolve.on_cpu()
+    assert on_cpu()
     with jax.default_device(jax.devices("cpu")[0]):
-        assert convolve.on_cpu()
+        assert on_cpu()
 
 
 # -- the transpose ----------------------------------------------------------------------------------------------------

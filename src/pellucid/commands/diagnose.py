@@ -115,7 +115,9 @@ def _preflight(recipe: Any, folder: Path) -> tuple[list[Any], int]:
             recipes.override(recipe, {"baselines": False, "doctor": "off"}), out=None, folder=folder, callbacks=(look,)
         )
     s = look.session
-    return preflight(s.network, s.prepared, s.settings, s.dataset, thorough=True), s.settings.updates
+    settable = s.of_network.get("settings", ())
+    found = preflight(s.network, s.prepared, s.settings, s.dataset, thorough=True, settable=settable)
+    return found, s.settings.updates
 
 
 def _trial(recipe: Any, folder: Path) -> tuple[Any, dict[str, Any] | None]:

@@ -52,18 +52,18 @@ def check_device(device: str | None) -> None:
         )  # fmt: skip
 
 
-def number_or(word: str, text: str | None, kind: type, where: str) -> Any:
-    """`text` as a number of this kind, or the one word that is allowed in its place.
+def number_or(words: str, text: str | None, kind: type, where: str) -> Any:
+    """`text` as a number of this kind, or one of the words that are allowed in its place.
 
     >>> number_or("auto", "0.1", float, "--learning-rate"), number_or("all", "ALL", int, "--batch-size")
     (0.1, 'all')
     """
-    if text is None or text.strip().lower() == word:
-        return None if text is None else word
+    if text is None or text.strip().lower() in words.split():
+        return None if text is None else text.strip().lower()
     try:
         return kind(text)
     except ValueError:
-        expected = f"a {'whole ' if kind is int else ''}number, or {word}"
+        expected = f"a {'whole ' if kind is int else ''}number, or {' or '.join(words.split())}"
         raise SettingError("a setting has the wrong type", where=where, expected=expected, got=text) from None
 
 

@@ -61,7 +61,7 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
     if "start" in words:
         words["start"] = str(options.find_run(words["start"]).path)
     words["learning_rate"] = options.number_or("auto", words.get("learning_rate"), float, "--learning-rate")
-    words["batch_size"] = options.number_or("all", words.get("batch_size"), int, "--batch-size")
+    words["batch_size"] = options.number_or("all auto", words.get("batch_size"), int, "--batch-size")
     words["split"] = options.numbers(words.get("split"), "--split")
     words["class_weights"] = options.class_weights(words.get("class_weights"))
     if "image_size" in words:

@@ -142,7 +142,21 @@ Schedule = Annotated[str | None, _learn("--schedule", metavar="NAME", help="Of t
 LearningRate = Annotated[
     str | None, _learn("--learning-rate", metavar="R|auto", help="Default: the optimizer's own; auto: a range test.")
 ]
-BatchSize = Annotated[str | None, _learn("--batch-size", metavar="N|all", help="Default: the optimizer's own.")]
+BatchSize = Annotated[
+    str | None,
+    _learn("--batch-size", metavar="N|all|auto", help="Default: the optimizer's own; auto: what the memory holds."),
+]
+Precision = Annotated[
+    str | None,
+    _learn("--precision", metavar="NAME", help="What layers compute in: float32 (the default), bfloat16 or float16."),
+]
+Accumulate = Annotated[
+    int | None, _learn("--accumulate", metavar="N", help="Compute each batch in N parts, in the memory of one.")
+]
+Remat = Annotated[
+    str | None,
+    _learn("--remat", metavar="blocks", help="Compute blocks again on the way back, and keep only what lies between."),
+]
 Epochs = Annotated[int | None, _learn("--epochs", metavar="N", help="How often the training part is seen.")]
 Steps = Annotated[int | None, _learn("--steps", metavar="N", help="How many updates; in place of --epochs.")]
 Patience = Annotated[

@@ -3,9 +3,9 @@
     model.fit(x, y, callbacks=[pc.connect.keras.Watch(probe=(x[:256], y[:256]))])
 
 Keras hides its gradients, so the forward and backward passes are computed once more, on a few examples that are given
-(`probe`), at the updates 0, 1, 2, 4, 8, ... and then every 100th: by `jax.grad` or by PyTorch's autograd, whichever is
-Keras's backend (`keras_probes`). What an update did to the weights is the difference that it made. On other backends
-layers are not seen.
+(`probe`), at the updates 0, 1, 2, 4, 8, ... and then every 100th (of small networks every 200th): by `jax.grad`, by
+PyTorch's autograd or by TensorFlow's `GradientTape`, whichever is Keras's backend (`keras_passes`). What an update did
+to the weights is the difference that it made. On another backend layers are not seen.
 """
 
 import math
@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.connect.keras_probes import NAMES, keras, passes, picked, weight_names
-from pellucid.connect.watcher import Watcher
+from pellucid.connect.keras_passes import passes
+from pellucid.connect.keras_probes import NAMES, keras, picked, weight_names
+from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers, spread
 from pellucid.signals.sampling import rank_share
 
 ROWS = 512  # of the probe
 FEW = 64  # examples, and units, whose directions are counted
+BATCH = 32  # Keras's own, where no other is told
 
 
 class Watch(keras.callbacks.Callback, Watcher):
@@ -49,6 +51,10 @@ class Watch(keras.callbacks.Callback, Watcher):
         self.layers: dict[str, str] = {}  # path -> kind, in forward order
         self.pending: dict[str, Any] | None = None  # an update that is measured and not yet made
         self.chunked, self.place, self.mean = 0, -1, 0.0
+        self.means: list[tuple[int, int, Any]] = []  # (updates, batch, mean loss so far), until they are needed
+        self.journal_at = 0  # updates whose losses the journal knows
+        self.due = self.looked = 0  # updates at which there is something to do; at which units are next looked at
+        self.rare = every is None
         self.compute: Callable[..., Any] | None = None
 
     # -- what Keras calls -------------------------------------------------------------------------------------------
@@ -57,13 +63,19 @@ class Watch(keras.callbacks.Callback, Watcher):
         with self._watching():
             if self.journal.begun:  # another `fit` of the same model
                 return
+            if self.probe is not None and not all(layer.built for layer in self.model._flatten_layers()):
+                few = keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.probe[0])
+                self.model(few)  # makes the weights, which TensorFlow would do in its first update
             self.names = weight_names(self.model)
             self.compute = passes(self.model, self.probe, self.layers)
             if self.compute is None:
                 reason = "without a probe" if self.probe is None else f"on the backend {keras.backend.backend()}"
-                self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256]), torch or jax")
+                self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256])")
             measured = self._measure()
             shapes = [tuple(v.shape) for v in self.names.values()]
+            operations = 6 * sum(map(math.prod, shapes)) * (self.told.get("batch") or BATCH)
+            if self.rare and STEP + operations / FLOPS < SHORT:
+                self.journal.every *= 2
             self.journal.begin(list(self.layers), list(self.names), list(self.layers.values()), self._setup(), shapes)
             self.pending = measured
 
@@ -73,30 +85,46 @@ class Watch(keras.callbacks.Callback, Watcher):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.aside:
             return
-        with self._watching():
+        try:  # the common call, which is made at each update, notes the loss and does nothing more
             made = batch - self.place
-            before, self.updates = self.updates, self.updates + made
-            mean = float((logs or {}).get("loss", math.nan))  # over the epoch so far
-            loss = (mean * (batch + 1) - self.mean * (self.place + 1)) / made
-            self.place, self.mean = batch, mean
-            self.journal.log(self.updates, loss)
-            measured = any(self.journal.is_measured(step) for step in range(before + 1, self.updates + 1))
-            full = self.updates - self.chunked >= self.journal.every
-            if not (measured or full or self.pending):
-                return
-            self._sync()
-            if self.pending:
-                self._made(made)
-            if full:
-                self._chunk()
-            if measured:
-                self.pending = self._measure()
+            before, self.updates, self.place = self.updates, self.updates + made, batch
+            self.means.append((self.updates, batch, (logs or {}).get("loss", math.nan)))
+            if self.updates >= self.due or self.pending:
+                self._act(before, made)
+        except Exception as error:
+            self.step_aside(error)
+
+    def _act(self, before: int, made: int) -> None:
+        measured = any(self.journal.is_measured(step) for step in range(before + 1, self.updates + 1))
+        full = self.updates - self.chunked >= self.journal.every
+        self._losses()
+        self._sync()
+        if self.pending:
+            self._made(made)
+        if full:
+            self._chunk()
+        if measured:
+            self.pending = self._measure()
+        after = (step for step in range(self.updates + 1, self.updates + 2 * self.journal.every))
+        self.due = min(next(filter(self.journal.is_measured, after)), self.chunked + self.journal.every)
+
+    def _losses(self) -> None:
+        """Tell the journal the loss of each batch, which Keras tells as the mean over the epoch so far."""
+        for updates, batch, told in self.means:
+            mean, made = float(told), updates - self.journal_at
+            loss = (mean * (batch + 1) - self.mean * (batch + 1 - made)) / made
+            self.mean, self.journal_at = mean, updates
+            self.journal.log(updates, loss)
+        self.means = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.aside:
             return
         with self._watching():
-            self._units()
+            self._losses()
+            if self.updates >= self.looked:
+                self._units()
+                self.looked = self.updates + self.journal.every
             logs = dict(logs or {})
             validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
             train = {n: v for n, v in logs.items() if n not in ("loss", "learning_rate") and not n.startswith("val_")}
@@ -104,6 +132,7 @@ class Watch(keras.callbacks.Callback, Watcher):
 
     def on_train_end(self, logs: Any = None) -> None:
         with self._watching():
+            self._losses()
             if self.updates > self.chunked:
                 self._chunk()
             self.journal.close()

@@ -1,10 +1,9 @@
-"""One pass more over a Keras model, on a few examples: each layer's output and the gradient that comes back to it.
+"""Into a Keras model: its layers by path, and one pass over it in which each layer's output goes through a function.
 
 For these passes each layer's `call` is wrapped, so that any model is seen into, subclassed ones too; all variables are
 read and written in a `StatelessScope`, so that running averages, seeds and metrics stay as they are.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import MissingExtra
-from pellucid.signals.sampling import moments, stride
+from pellucid.signals.sampling import stride
 
 try:
     keras: Any = import_module("keras")
@@ -51,102 +50,6 @@ _FUNCTIONS = {"relu": "relu", "relu6": "relu", "leaky_relu": "leaky_relu", "elu"
               "hard_tanh": "tanh", "softmax": "softmax", "log_softmax": "softmax"}  # fmt: skip
 NAMES = {"kernel": "w", "bias": "b", "embeddings": "w", "recurrent_kernel": "u", "gamma": "scale", "beta": "bias"}
 Tap = Callable[[str, str, Any], Any]  # (path, kind, what comes out) -> what goes on
-
-
-def passes(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any] | None:
-    """A function that computes (activations' sums, gradients' sums, weights' gradients) on the probe, or with
-    `outputs=True` all outputs and the axes of their units; None where the backend is another one.
-
-    layers: filled with the kinds of the layers, by path, in the order in which they act.
-    """
-    made = {"jax": _with_jax, "torch": _with_torch}.get(keras.backend.backend())
-    return None if made is None or probe is None else made(model, probe, layers)
-
-
-def _with_jax(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
-    import jax
-
-    from pellucid.network.probes import Probes
-
-    def meet(path: str, kind: str, y: Any) -> Any:
-        layers.setdefault(path, kind)
-        return y
-
-    jax.eval_shape(lambda values: _forward(model, probe, values, meet), [v.value for v in _variables(model)])
-    paths, trained = tuple(layers), len(model.trainable_variables)
-
-    @jax.jit
-    def slopes(trainable: list[Any], others: list[Any]) -> Any:
-        def loss(trainable: list[Any], slots: Any) -> Any:
-            probes = Probes(slots)
-            value = _forward(model, probe, [*trainable, *others], lambda path, kind, y: probes.tap(path, y))
-            return value, probes.taken
-
-        (_, taken), (weights, felt) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trainable, Probes.empty(paths))
-        return taken, felt, weights
-
-    @jax.jit
-    def all_outputs(values: list[Any]) -> Any:
-        kept: dict[str, Any] = {}
-
-        def keep(path: str, kind: str, y: Any) -> Any:
-            kept[path] = y
-            return y
-
-        _forward(model, probe, values, keep, training=False)
-        return kept
-
-    def compute(outputs: bool = False) -> Any:
-        values = [v.value for v in _variables(model)]
-        if outputs:
-            return {path: (np.asarray(y), _axis(model, path, y.ndim)) for path, y in all_outputs(values).items()}
-        taken, felt, weights = slopes(values[:trained], values[trained:])
-        host = [{path: np.asarray(v, np.float64) for path, v in found.items()} for found in (taken, felt)]
-        return host[0], host[1], [picked(np.asarray(w)) for w in weights]
-
-    return compute
-
-
-def _with_torch(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
-    import torch
-
-    trained = len(model.trainable_variables)
-
-    def compute(outputs: bool = False) -> Any:
-        # Keras draws dropout from PyTorch's own random numbers: the training gets them as they were
-        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
-            return passed(outputs)
-
-    def passed(outputs: bool) -> Any:
-        felt: dict[str, list[np.ndarray]] = {}
-        met: dict[str, list[np.ndarray]] = {}
-
-        def host(y: Any) -> np.ndarray:
-            return y.detach().float().cpu().numpy()
-
-        def keep(path: str, kind: str, y: Any) -> Any:
-            layers.setdefault(path, kind)
-            met.setdefault(path, []).append(host(y) if outputs else picked(host(y)))
-            if not outputs and y.requires_grad:
-                y.register_hook(lambda g: felt.setdefault(path, []).append(picked(host(g))))
-            return y
-
-        values = [v.value.detach() for v in _variables(model)]
-        if outputs:
-            with torch.no_grad():
-                _forward(model, probe, values, keep, training=False)
-            return {path: (ys[-1], _axis(model, path, ys[-1].ndim)) for path, ys in met.items()}
-        weights = [v.requires_grad_() for v in values[:trained]]
-        with torch.enable_grad():
-            loss = _forward(model, probe, [*weights, *values[trained:]], keep)
-            slopes = torch.autograd.grad(loss, weights, allow_unused=True)
-        unknown = np.full(5, math.nan)
-        activations = {path: moments(met[path]) if path in met else unknown for path in layers}
-        gradients = {path: moments(felt[path]) if path in felt else unknown for path in layers}
-        found = zip(slopes, weights, strict=True)
-        return activations, gradients, [picked(host(torch.zeros_like(w) if g is None else g)) for g, w in found]
-
-    return compute
 
 
 @contextmanager
@@ -230,7 +133,7 @@ def weight_names(model: Any) -> dict[str, Any]:
     return found
 
 
-def _variables(model: Any) -> list[Any]:
+def variables(model: Any) -> list[Any]:
     """The trained ones first, then all others that a pass may read or write."""
     return [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
 
@@ -239,7 +142,7 @@ def _path(model: Any, path: str) -> str:
     return path.removeprefix(f"{model.name}/")
 
 
-def _axis(model: Any, path: str, axes: int) -> int:
+def axis(model: Any, path: str, axes: int) -> int:
     """The axis of a layer's units: the last, but for images with channels first."""
     layer = next((layer for own, layer, _ in _leaves(model) if path == own or path.startswith(f"{own}/")), None)
     return 1 if getattr(layer, "data_format", None) == "channels_first" and axes > 2 else axes - 1
@@ -249,10 +152,10 @@ def _is_float(y: Any) -> bool:
     return hasattr(y, "dtype") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype))
 
 
-def _forward(model: Any, probe: Any, values: list[Any], tap: Tap, training: bool = True) -> Any:
+def forward(model: Any, probe: Any, values: list[Any], tap: Tap, training: bool = True) -> Any:
     """The loss on the probe with these values of the model's variables, which stay as they are."""
     x, y = probe
-    mapping = list(zip(_variables(model), values, strict=True))
+    mapping = list(zip(variables(model), values, strict=True))
     told = {"training": training} if model._call_has_training_arg else {}
     with keras.StatelessScope(state_mapping=mapping, collect_losses=True), _tapped(model, tap):
         x = keras.tree.map_structure(keras.ops.convert_to_tensor, x)

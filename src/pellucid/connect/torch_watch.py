@@ -18,9 +18,8 @@ Nothing that is watched is changed, no random number is drawn, and a fault in he
 JAX is not loaded.
 """
 
-import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -31,17 +30,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pellucid.connect.torch_around import capturing, losses, rank, scaler_above, transformed, unwrapped
-from pellucid.connect.torch_kinds import shape_of, weight_names
-from pellucid.connect.torch_probes import ROWS, Inert, Probes, local, read, sample
-from pellucid.connect.watcher import Watcher, warn
+from pellucid.connect.torch_kinds import shape_of
+from pellucid.connect.torch_probes import ROWS, Inert, Probes
+from pellucid.connect.torch_trials import try_remedies
+from pellucid.connect.torch_updates import Updates
+from pellucid.connect.trials import SECONDS, STEPS, Trials
+from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher, diagnose, warn
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers
 
-OPTIMIZERS = {"Adam": "adam", "NAdam": "adam", "RAdam": "adam", "Adamax": "adam", "AdamW": "adamw",
-              "RMSprop": "rmsprop", "Adagrad": "adagrad", "Lion": "lion", "Muon": "muon"}  # fmt: skip
-# a step is taken to last so long (seconds), and a second to suffice for so many operations; what takes less than SHORT
-# is measured half as often, for beside it a measurement is dear
-STEP, FLOPS, SHORT = 300e-6, 60e9, 2e-3
 FEWEST = 64  # examples by which units may be judged
 _watched: weakref.WeakSet = weakref.WeakSet()  # optimizers
 # evaluation passes of these take another way through PyTorch where hooks are attached, with other roundings
@@ -103,18 +100,14 @@ class Watch(Watcher, AbstractContextManager):
         self.probes = Probes(self.model, self.safely)
         if self.probes.hidden and not self.blind:
             self.notes.append("layers inside compiled parts, and activations applied as functions, were not watched")
-        self.names: dict[str, nn.Parameter] = {}
+        self.weights = Updates(self.model, optimizer)
         self.batch: int | None = None
         self.mode = True  # the model's `training` at the last update
         self.armed = False  # the coming update is measured
         self.validated = self.expected = 0  # updates at the last validation that was told, and at the next one
-        self.pending: dict[str, Any] = {}
-        self.old: dict[str, np.ndarray] = {}  # of weights that the optimizer does not hold
+        self.pending = False  # it is being made
         self.chunked, self.length, self.rare = 0, self.journal.every, every is None
-        self.passes, self.scale = (
-            0,
-            1.0,
-        )  # of the coming update: forward passes, and what their losses are multiplied by
+        self.passes, self.scale = 0, 1.0  # of the coming update: passes, and what their losses are multiplied by
 
     # -- attaching --------------------------------------------------------------------------------------------------
 
@@ -170,6 +163,40 @@ class Watch(Watcher, AbstractContextManager):
             self._chunk()
         self._units(at_least=FEWEST)
 
+    # -- trials -----------------------------------------------------------------------------------------------------
+
+    def try_remedies(
+        self, loss: Callable[..., torch.Tensor], batches: Iterable[Any], validation: Iterable[Any] | None = None, *,
+        steps: int = STEPS, seconds: float = SECONDS, seeds: int = 3, fresh: bool | None = None,
+    ) -> Trials:  # fmt: skip
+        """Train copies of the model for a while, one as it is and others with a remedy each, from the same state on the
+        same batches, and say which remedies help beyond noise. The model, its optimizer and all random states stay as
+        they are.
+
+        loss: of (model, *batch), or of (model, batch) where a batch is no tuple; gives one number.   batches: to learn
+        from, as many as the steps need (up to 256 MB).   validation: batches by which branches are judged; None: those
+        that they learn from.   steps: updates of a branch.   seconds: for all of them; fewer updates, seeds and
+        remedies where it does not suffice.   seeds: of the order of the batches and of dropout.   fresh: begin from
+        weights drawn anew by each module's own `reset_parameters`; None: where the weights are not finite.
+
+        Each branch makes plain steps: `zero_grad`, backward, `step`; schedules and clipping of your loop are not in it.
+
+        >>> model = nn.Linear(3, 1)
+        >>> w = watch(model, torch.optim.SGD(model.parameters(), lr=1e-5), quiet=True)
+        >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> batches = list(zip(x.split(16), x.sum(1, keepdim=True).split(16)))
+        >>> trials = w.try_remedies(lambda model, x, y: (model(x) - y).square().mean(), batches, steps=20)
+        >>> "Adam, rate 0.001" in [trial.remedy.text for trial in trials.helping]
+        True
+        """
+        begun = f"the state after {self.updates:,} update{'s' * (self.updates != 1)}"
+        found = diagnose(self.record, self.silence)
+        budget: dict[str, Any] = {"steps": steps, "seconds": seconds, "seeds": seeds}
+        self.trials = try_remedies(
+            self.model, self.optimizer, loss, batches, validation, found, fresh=fresh, begun=begun, **budget
+        )
+        return self.trials
+
     # -- forward passes ---------------------------------------------------------------------------------------------
 
     def _pass_begins(self, module: nn.Module, args: Any) -> None:
@@ -212,17 +239,8 @@ class Watch(Watcher, AbstractContextManager):
                 self.scaler, self.scale = found, float(found.get_scale())
                 if self.passes > 1:  # perhaps attempts that made no update: measure the next one
                     self.passes = 0
-            self.names = self.names or weight_names(self.model)
-            closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
-            self.pending = {
-                "rates": [float(group["lr"]) for group in optimizer.param_groups if "lr" in group],
-                "before": [sample(p) for p in self.names.values()],
-                # with a closure the gradients are computed within the step, and still there after it
-                "gradients": None if closure else self._gradients(),
-            }
-
-    def _gradients(self) -> list[torch.Tensor | None]:
-        return [None if p.grad is None else sample(p.grad) for p in self.names.values()]
+            self.weights.before((len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None)
+            self.pending = True
 
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.aside or torch.compiler.is_compiling():
@@ -230,10 +248,9 @@ class Watch(Watcher, AbstractContextManager):
         retry = False
         if self.armed and self.pending:
             with self.safely(), torch.no_grad():
-                if self.pending["gradients"] is None:
-                    self.pending["gradients"] = self._gradients()
+                self.weights.after()
                 retry = not self._measured()
-                self.pending, self.passes = {}, 0
+                self.pending, self.passes = False, 0
                 self.probes.forget()
         self.updates += 1
         self.mode = self.model.training
@@ -260,67 +277,33 @@ class Watch(Watcher, AbstractContextManager):
         if self.scaler is not None and (not self.passes or (void is not None and float(void) > 0)):
             return False
         fused = getattr(self.optimizer, "grad_scale", None)  # such an optimizer divides by it itself
-        taken = [t for t in self.pending["gradients"] if t is not None]
-        arrays = read([*self.pending["before"], *taken, *(sample(p) for p in self.names.values())])
-        count = len(self.names)
-        before, after = arrays[:count], arrays[len(arrays) - count :]
-        slopes = iter(arrays[count : len(arrays) - count])
-        by = float(fused) if fused is not None else 1.0
-        gradients = [0.0 if t is None else _rms(next(slopes)) / by for t in self.pending["gradients"]]
+        gradients, before, after = self.weights.sizes(float(fused) if fused is not None else 1.0)
         activation, gradient = self.probes.lines(self.scale)
         if self.scaler is not None and np.isfinite(gradients).all() and any(_above_zero(gradient["nonfinite"])):
             return False  # an attempt whose scale was too large is in it: take the next update instead
-        rates = self.pending["rates"]
+        rates = self.weights.rates
         line = {
             "step": self.updates, **({"learning_rate": number(rates[0])} if rates else {}),
             **({"learning_rates": numbers(rates)} if len(set(rates)) > 1 else {}),
             "activation": activation, "gradient": gradient,
-            "weight": {
-                "gradient": numbers(gradients), "update": numbers(self._moved(before, after, gradients)),
-                "rms": numbers([_rms(b) for b in before]),
-            },
+            "weight": self.weights.line(gradients, before, after),
         }  # fmt: skip
         self.journal.step(line)
         if not self.probes.evaluated.rows and self.probes.units.rows >= ROWS:
             self._units()
         return True
 
-    def _moved(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], slopes: list[float]) -> list[float]:
-        """How far each weight went. One that the optimizer does not hold is compared with when it was last seen, for
-        another optimizer may move it. Of one that was moved by less than float32 can tell, the most that it can be."""
-        rates = max(self.pending["rates"], default=0.0)
-        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        moved = []
-        for (name, p), b, a, slope in zip(self.names.items(), before, after, slopes, strict=True):
-            if id(p) not in held and p.requires_grad:
-                b, self.old[name] = self.old.get(name, b), a
-            far = _rms(a.astype(np.float64) - b)
-            if far == 0 and id(p) in held and slope > 0 and rates > 0 and p.dtype.itemsize >= 4:
-                far = torch.finfo(p.dtype).eps / 2 * _rms(b)
-            moved.append(far)
-        return moved
-
     def _begin(self) -> None:
-        group = self.optimizer.param_groups[0]
-        name = type(self.optimizer).__name__
-        known = OPTIMIZERS.get(name, name.lower())
-        if name == "SGD" and group.get("momentum"):
-            known = "nesterov" if group.get("nesterov") else "momentum"
         self.probes.fixed = True
-        if self.rare and STEP + 6 * sum(p.numel() for p in self.names.values()) * (self.batch or 1) / FLOPS < SHORT:
+        names = self.weights.names
+        if self.rare and STEP + 6 * sum(p.numel() for p in names.values()) * (self.batch or 1) / FLOPS < SHORT:
             self.journal.every *= 2
-        setup = {
-            "tool": "pytorch", "optimizer": known, "learning_rate": float(group["lr"]) if "lr" in group else None,
-            "batch": self.batch, **self.told,
-            "frozen": [path for path, p in self.names.items() if not p.requires_grad],
-        }  # fmt: skip
+        setup = {"tool": "pytorch", "batch": self.batch, **self.weights.setup(), **self.told}
         seen = self.probes.layers
         kinds = {path: kind for path, _, kind in self.probes.leaves}
-        shapes = [shape_of(path, p, kinds.get(path.rpartition("/")[0], "")) for path, p in self.names.items()]
-        self.journal.begin([s.path for s in seen], list(self.names), [s.kind for s in seen], setup, shapes)
-        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        left = [path for path, p in self.names.items() if p.requires_grad and id(p) not in held]
-        if left:
+        shapes = [shape_of(path, p, kinds.get(path.rpartition("/")[0], "")) for path, p in names.items()]
+        self.journal.begin([s.path for s in seen], list(names), [s.kind for s in seen], setup, shapes)
+        if left := self.weights.left_out():
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             self.notes.append(f"the optimizer does not hold {left[0]}{more}: only another one can move them")
 
@@ -336,11 +319,9 @@ class Watch(Watcher, AbstractContextManager):
         self.journal.log(self.updates, loss, train, validation)
 
     def _chunk(self) -> None:
-        if not self.names or not self.journal.begun:
+        if not self.weights.names or not self.journal.begun:
             return
-        weights = [local(p.detach()) for p in self.names.values()]
-        norms = read([torch.linalg.vector_norm(w.float() if w.dtype.itemsize < 4 else w) for w in weights])
-        self.journal.chunk(self.updates, np.concatenate(norms))
+        self.journal.chunk(self.updates, self.weights.norms())
         self.chunked = self.updates
 
     def _units(self, at_least: int = 0) -> None:
@@ -351,11 +332,6 @@ class Watch(Watcher, AbstractContextManager):
             self.journal.units({"step": self.updates, **units.line([s.kind for s in probes.layers])})
             fresh = type(units)
             probes.units, probes.evaluated = fresh(), fresh()
-
-
-def _rms(values: np.ndarray) -> float:
-    v = values.astype(np.float64)
-    return math.sqrt(np.dot(v, v) / max(v.size, 1))
 
 
 def _above_zero(values: Iterable[Any]) -> list[bool]:

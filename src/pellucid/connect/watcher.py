@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pellucid.connect.trials import Trials, answered
 from pellucid.doctor.diagnose import diagnose as conclude
 from pellucid.doctor.finding import Finding
 from pellucid.doctor.problems import PROBLEMS
@@ -20,6 +21,9 @@ from pellucid.signals.journal import Journal
 from pellucid.signals.record import Record, read_record
 
 EVERY = 100  # steps: what is measured costs a small network about as much as one step
+# a step is taken to last so long (seconds), and a second to suffice for so many operations; what takes less than SHORT
+# is measured half as often, for beside it a measurement is dear
+STEP, FLOPS, SHORT = 300e-6, 60e9, 2e-3
 # what a loop may tell of itself: the words of a record's setup
 TOLD = ("task", "loss", "batch", "rows", "updates", "steps_per_epoch", "classes", "trivial_loss")
 
@@ -61,6 +65,7 @@ class Watcher:
         self.told = {"loss": None, **told}
         self.journal = Journal(every or EVERY, _file(out), **({"read": read} if read else {}))
         self.updates = 0
+        self.trials: Trials | None = None  # the last ones
         self.notes: list[str] = []  # what could not be watched, and why
         self.aside = False  # a fault of its own, or the end: nothing is touched any more
 
@@ -70,8 +75,8 @@ class Watcher:
         return self.journal.record
 
     def findings(self) -> list[Finding]:
-        """What is wrong so far, the most important first."""
-        return diagnose(self.record, self.silence)
+        """What is wrong so far, the most important first; with the trials that answer it, where some were made."""
+        return Findings(answered(diagnose(self.record, self.silence), self.trials or ()))
 
     def log(self, *, loss: Any = None, validation_loss: Any = None, **scores: Any) -> None:
         """Tell the watcher how training goes: numbers, or tensors of one element.
@@ -137,7 +142,8 @@ class Watcher:
         seen = f"{_count(len(record.layers), 'layer')} and {_count(len(record.weights), 'weight')} watched over " + (
             _count(self.updates, "update")
         )
-        notes = [f"  note: {note}" for note in self.notes]
+        notes = [] if self.trials is None else [f"  {line}" for line in str(self.trials).splitlines()]
+        notes += [f"  note: {note}" for note in self.notes]
         if not self.journal.told:
             notes.append("  note: no loss was told, so harm cannot be shown: w.log(loss=..., validation_loss=...)")
         if not findings:

@@ -34,8 +34,9 @@ class Rows:
 def baselines(prepared: Prepared, seed: int = 0) -> list[dict[str, Any]]:
     """Scores of simple models from scikit-learn on the same split, as a list of dicts.
 
-    Each has `name` ("majority" or "mean", "linear", "boosted trees"), `metric` ("accuracy" or "r2"), `validation` and
-    `test` (None where there is no such part or nothing could be fitted), and `note` (what was left out, or "").
+    Each has `name` ("majority" or "mean", "linear", "boosted trees"), `metric` ("accuracy" or "r2"), `train` (None
+    where its rows have weights), `validation` and `test` (None where there is no such part or nothing could be fitted),
+    and `note` (what was left out, or "").
     At most 10,000 training rows are used (5,000 past 200 features); trees only for tables of up to 200 features.
     A text's are what counting foretells: "unigram" and "bigram", scored by the loss (lower is better).
     Targets of several kinds, pairs of texts, and sequences of numbers or tokens have no baseline. It may run in a
@@ -90,9 +91,9 @@ def _counted(prepared: Prepared) -> list[dict[str, Any]]:
 
 def _row(name: str, prepared: Prepared, predict: Predict | None, note: str) -> dict[str, Any]:
     metric = prepared.targets.metric
-    scores: dict[str, float | None] = {"validation": None, "test": None}
-    for part, rows in (("validation", prepared.validation), ("test", prepared.test)):
-        if predict is not None and rows is not None:
+    scores: dict[str, float | None] = {"train": None, "validation": None, "test": None}
+    for part, rows in (("train", prepared.train), ("validation", prepared.validation), ("test", prepared.test)):
+        if predict is not None and rows is not None and (part != "train" or rows.weight is None):
             scores[part] = _score(predict, prepared, rows, metric)
     return {"name": name, "metric": metric, **scores, "note": note}
 

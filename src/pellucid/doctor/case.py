@@ -128,6 +128,10 @@ class Case:
         """ "dead", "saturated" or "rank" of every layer, after each pass, [n, layers]."""
         return _wide(self.record.units, lambda line: line.get(name), len(self.record.layers))
 
+    def chunk_figure(self, name: str) -> Series:
+        """ "scale" or "skipped" of each chunk: of a run in float16."""
+        return _series((_step(line), line.get(name)) for line in self.record.chunks)
+
     def chunk_loss(self, name: str) -> Series:
         """ "mean", "std", "min", "max" or "turns" of the losses of each chunk's steps."""
         return _series((_step(line), _of(line, "loss", name)) for line in self.record.chunks)

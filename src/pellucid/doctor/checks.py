@@ -16,26 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.doctor.explains import explains
 from pellucid.doctor.finding import Finding
 from pellucid.errors import PellucidError, PellucidWarning
-
-UNLEARNABLE = (  # nothing is learned by heart, and there is no more to it
-    "no_nonlinearity", "broadcast_loss", "loss_output_mismatch", "label_coding", "targets_out_of_range", "wrong_update",
-    "bad_initial_weights", "contradictory_labels",
-)  # fmt: skip
-EXPLAINS = {  # cause: what follows from it
-    "constant_output": ("frozen_layer", "ignores_input", "cannot_overfit", "symmetric_units", "wrong_update"),
-    "symmetric_units": ("frozen_layer", "ignores_input", "cannot_overfit", "dead_units"),
-    "dead_units": ("frozen_layer", "ignores_input", "cannot_overfit"),
-    "frozen_layer": ("ignores_input", "cannot_overfit"),
-    "ignores_input": ("cannot_overfit",),
-    **dict.fromkeys(UNLEARNABLE, ("cannot_overfit",)),
-    "nonfinite_data": ("nonfinite_loss", "ignores_input", "cannot_overfit", "frozen_layer", "unscaled_inputs"),
-    "single_class": ("ignores_input", "cannot_overfit", "frozen_layer", "sorted_data"),
-    "unscaled_inputs": ("dead_units", "bad_initial_weights", "cannot_overfit"),
-    "scaled_twice": ("ignores_input", "unscaled_inputs"),
-    "nonfinite_loss": ("ignores_input", "cannot_overfit", "frozen_layer", "bad_initial_weights"),
-}
 
 
 def run(checks: Iterable[Callable[[Any], list[Finding]]], facts: Any) -> list[Finding]:
@@ -81,12 +64,9 @@ def counted(n: int, thing: str) -> str:
 
 def explained(findings: list[Finding]) -> list[Finding]:
     """Without those that another alarm explains: they become its symptoms."""
-    alarms = {f.problem for f in findings if f.alarm}
-    effects = {effect for cause in alarms for effect in EXPLAINS.get(cause, ())}
-    found = {f.problem for f in findings}
     kept = []
     for f in findings:
-        if f.problem not in effects:
-            more = tuple(e for e in EXPLAINS.get(f.problem, ()) if e in found) if f.alarm else ()
-            kept.append(dataclasses.replace(f, symptoms=(*f.symptoms, *more)))
+        if not any(explains(cause, f) for cause in findings):
+            more = tuple(other.problem for other in findings if explains(f, other))
+            kept.append(dataclasses.replace(f, symptoms=tuple(dict.fromkeys((*f.symptoms, *more)))))
     return kept

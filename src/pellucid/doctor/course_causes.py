@@ -1,4 +1,4 @@
-"""Causes that show in the course of the losses: capacity, regularisation, data that tell nothing, and time."""
+"""Causes that show in the course of the losses: capacity, regularisation, and time."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from pellucid.doctor import remedies
 from pellucid.doctor.case import Case, aligned, known, median
-from pellucid.doctor.cause import cause, of, state_said
+from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
 from pellucid.doctor.step_causes import LOW
@@ -14,9 +14,10 @@ from pellucid.doctor.symptoms import DECOUPLED, Symptom, hidden_matrices
 
 FEW = 100  # updates: no network of more than one layer has learned much after so few
 NARROW = 3  # units
-SAMPLED = 2048  # training rows that are scored each epoch at most
-NOISY, ERRORS = 0.05, 3.0  # by how much, and by how many standard errors, validation is above training
 WAITED = 5.0  # seconds: less is not worth a word
+GREW = 0.5  # of the lowest validation loss, by which it rose again
+LEAST_RISE = 0.03  # of a validation loss: less is no harm, however small the loss had been
+UNSURE = 0.5  # about the standard deviation of a loss from one example to another
 LOST = 0.25  # of what validation had gained over a constant answer: less is no harm
 
 
@@ -26,13 +27,14 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
     decay, rate = case.figure("weight_decay"), case.figure("learning_rate")
     dropout = case.figure("dropout") or 0.0
     failing = (state.stuck and not state.hopeless) or state.beaten is not None
-    share = math.nan
+    share = first = math.nan
     coupled = case.told("optimizer") not in DECOUPLED
     if decay and coupled:  # the penalty's gradient beside the loss's
         gradient, weight = aligned(case.signal("weight", "gradient"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
             shares = decay * weight.values / (gradient.values + decay * weight.values)
         share = median(shares[len(shares) // 2 :])
+        first = median(shares[:1][weight.values[:1] > 0])  # biases begin at zero, where no penalty pulls
     elif decay and rate:
         update, weight = aligned(case.signal("weight", "update"), case.signal("weight", "rms"))
         with np.errstate(all="ignore"):
@@ -41,17 +43,23 @@ def over_regularized(case: Case, state: Progress, found: list[Symptom]) -> list[
         share = median(late)
     shrunk = _shrunk(case)
     total = (decay or 0) * (rate or 0) * case.last_step  # how often it has halved the weights, times ln 2
-    if not failing or not (dropout >= 0.7 or (share > 0.4 and shrunk < 0.2 and (coupled or total > 10))):
+    poor = state.finished and state.trivial > 0 and state.best > 0.3 * state.trivial
+    quiet = of(found, "dead_units", "constant_layer", "gradient_decay", "zero_gradient")  # then any penalty is larger
+    outweighed = first > 0.5 and poor and not quiet  # from the first update on the penalty pulls harder than the loss
+    shrinking = share > 0.4 and shrunk < 0.2 and (coupled or total > 10)
+    if not (outweighed or (failing and (dropout >= 0.7 or shrinking))):
         return []
     if dropout >= 0.7:
         said = f"dropout takes {dropout:.0%} of the units away"
         cure = remedies.network(case, "less dropout", dropout=0.2)
     else:
+        share = first if outweighed else share
         said = f"weight decay {decay:g} makes {share:.0%} of an update, and the weights shrank to "
         said += f"{shrunk:.1g} of their size"
         spec = case.spec("optimizer_settings")
         settings = {"optimizer": {**spec, "weight_decay": float(f"{(decay or 0) / 100:.3g}")}} if spec else {}
-        cure = [Remedy(settings, "a weight decay a hundred times smaller")]
+        none = {"optimizer": {**spec, "weight_decay": 0.0}} if spec else {}
+        cure = [Remedy(settings, "a weight decay a hundred times smaller"), Remedy(none, "no weight decay")]
     return [
         Finding(
             "over_regularized", "warning", f"{said}; {state_said(state)}", step=0,
@@ -92,7 +100,10 @@ def underfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             + f"; {state_said(state)}",
             evidence={"train": state.best, "validation": state.validation_best, "trivial": state.trivial},
             symptoms=("poor_training_loss",), confidence=0.75 if thin else 0.45,
-            remedies=(*_larger(case), *remedies.longer(case), *remedies.rate(case, 10)),
+            remedies=(
+                *remedies.larger(case), *remedies.longer(case), *remedies.rate(case, 10),
+                *(() if "relu" in case.kinds else remedies.activation(case, "relu", "ReLU, whose slope is 1")),
+            ),
         )
     ]  # fmt: skip
 
@@ -105,92 +116,17 @@ def narrowest(case: Case) -> int | None:
     return min(widths, default=None)
 
 
-def _larger(case: Case) -> list[Remedy]:
-    spec, text = case.spec("architecture"), "more or wider hidden layers"
-    if spec is not None and spec["type"] in ("mlp", "perceptron"):
-        given = spec.get("widths") or (32,)
-        widths = [max(2 * w, 64) for w in given if isinstance(w, int)] if isinstance(given, list | tuple) else [64]
-        kept = {k: v for k, v in spec.items() if k not in ("type", "widths", "rule")}
-        return [Remedy({"network": {"type": "mlp", **kept, "widths": widths}}, text)]
-    return [Remedy({}, text)]
-
-
-@cause
-def random_labels(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    nothing = state.finished and state.stuck and state.hopeless
-    if not state.unlearned and not nothing:
-        return []
-    if nothing:
-        return [
-            Finding(
-                "random_labels", "warning",
-                f"{state_said(state)}, and neither a linear model nor boosted trees do better than always giving one "
-                "answer: the inputs seem to tell nothing about the targets",
-                evidence={"train": state.best, "trivial": state.trivial}, symptoms=("nothing_to_learn",),
-                confidence=0.6, remedies=(Remedy({}, "look whether rows and labels still belong together"),),
-            )
-        ]  # fmt: skip
-    return [
-        Finding(
-            "random_labels", "warning",
-            f"the training loss came to {state.best:.4g}, the validation loss never below {state.validation_best:.4g}, "
-            f"where a constant answer has {state.trivial:.4g}: what is learned is learned by heart",
-            step=state.best_step, evidence={"train": state.best, "validation": state.validation_best,
-            "trivial": state.trivial}, symptoms=("validation_at_chance",), confidence=0.7,
-            remedies=(Remedy({}, "look whether rows and labels still belong together (a shuffle of one, an offset)"),
-                      Remedy({}, "more data, if there are very few rows")),
-        )
-    ]  # fmt: skip
-
-
-@cause
-def label_noise(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
-    """At its best the network is right more often on examples that it never saw than on those it learns from. A clean
-    set never looks so, whatever its difficulty: it is the labels of the training examples that are wrong."""
-    sample, validation = case.scores("sample", "accuracy"), case.scores("validation", "accuracy")
-    losses = case.validation
-    rows, unseen = case.figure("rows"), case.figure("validation_rows")
-    if not (rows and unseen and len(sample) and len(losses)):
-        return []
-    sample, validation, losses = aligned(sample, validation, losses)
-    if not np.isfinite(losses.values).any():
-        return []
-    best = int(np.nanargmin(losses.values))
-    own, other = float(sample.values[best]), float(validation.values[best])
-    looked = min(rows, SAMPLED)
-    both = (own * looked + other * unseen) / (looked + unseen)
-    error = math.sqrt(max(both * (1 - both), 1e-4) * (1 / looked + 1 / unseen))
-    if not (other - own > NOISY and other - own > ERRORS * error):
-        return []
-    suspects = (case.result.get("doubts") or {}).get("suspects") or []
-    said = f", first of all those of rows {', '.join(str(row) for row in suspects[:5])}" if suspects else ""
-    spec = case.spec("loss_settings")
-    smoothed = {"loss": {**spec, "label_smoothing": 0.2}} if spec and "label_smoothing" in spec else {}
-    return [
-        Finding(
-            "label_noise", "warning",
-            f"at its best, after {losses.steps[best]:,} updates, the network answers {other:.0%} of validation rightly "
-            f"and only {own:.0%} of the examples that it learns from: many of their labels seem wrong{said}",
-            evidence={"training": own, "validation": other, "errors": (other - own) / error, "suspects": suspects},
-            symptoms=("training_below_validation",), confidence=0.85,
-            remedies=(
-                Remedy({}, "look at the training labels, those that the network is surest against first"),
-                *([Remedy(smoothed, "a loss that trusts each label less")] if smoothed else []),
-                *remedies.option(case, "keep the best epoch, before wrong labels are learned by heart", keep="best"),
-            ),
-        )
-    ]  # fmt: skip
-
-
 @cause
 def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     if state.overfit is None:
-        return []
+        return _by_heart(case, state)
     kept = case.told("keep") == "best"
     rose = state.validation_last - state.validation_best
+    unseen = case.figure("validation_rows")
+    worse = unseen and rose > max(GREW * state.validation_best, LEAST_RISE, UNSURE / math.sqrt(unseen))
     return [
         Finding(
-            "overfitting", "note" if kept or state.lost < LOST else "warning",
+            "overfitting", "note" if kept or not (state.lost >= LOST or worse) else "warning",
             f"since step {state.overfit:,} the validation loss rose from {state.validation_best:.4g} to "
             f"{state.validation_last:.4g} while the training loss went on falling to {state.last:.4g}"
             + (": the weights of that step are kept" if kept else ""),
@@ -205,6 +141,27 @@ def overfitting(case: Case, state: Progress, found: list[Symptom]) -> list[Findi
     ]  # fmt: skip
 
 
+def _by_heart(case: Case, state: Progress) -> list[Finding]:
+    """A simple model does better on new examples, and the training examples are learned: without a rise in the
+    validation loss it is not sure that they were learned by heart, and likely."""
+    learned = state.finished and state.last < 0.75 * state.validation_last
+    if state.beaten is None or not learned or state.underway or state.unfinished:
+        return []
+    return [
+        Finding(
+            "overfitting", "warning",
+            f"the training loss came to {state.last:.4g} and the validation loss to {state.validation_last:.4g} only; "
+            f"{state_said(state)}: what it has learned holds for the examples that it was learned from",
+            evidence={"train": state.last, "validation": state.validation_last}, symptoms=("gap",), confidence=0.45,
+            remedies=(
+                *remedies.network(case, "dropout", dropout=0.3),
+                *remedies.option(case, "keep the best epoch, and stop when it is past", keep="best", patience=10),
+                Remedy({}, "more data, augmentation, weight decay, or a smaller network"),
+            ),
+        )
+    ]  # fmt: skip
+
+
 @cause
 def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     short = of(found, "short_travel")
@@ -213,11 +170,12 @@ def stopped_too_early(case: Case, state: Progress, found: list[Symptom]) -> list
     few = few or (case.last_step <= FEW and state.finished and much_left)
     yardstick = state.trivial if state.trivial > 0 else state.start
     much = not yardstick > 0 or state.best > 0.1 * yardstick
-    if not (state.unfinished and much) and not few:
+    behind = state.underway and state.beaten is not None
+    if not (state.unfinished and much) and not few and not behind:
         return []
     return [
         Finding(
-            "stopped_too_early", "warning",
+            "stopped_too_early", severity(few or not state.level),
             f"the budget of {case.last_step:,} updates ended before the loss had settled; {state_said(state)}",
             step=case.last_step, evidence={"updates": case.last_step, "last": state.last, "start": state.start},
             symptoms=("falling_at_the_end",), confidence=0.7, remedies=tuple(remedies.longer(case)),
@@ -256,6 +214,6 @@ def plateau(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
             "plateau", "warning",
             f"{state_said(state)}; nothing in the signals says why",
             evidence={"best": state.best, "trivial": state.trivial}, symptoms=("stuck",), confidence=0.3,
-            remedies=(*remedies.rate(case, 10), *remedies.rate(case, 0.1), *_larger(case)),
+            remedies=(*remedies.rate(case, 10), *remedies.rate(case, 0.1), *remedies.larger(case)),
         )
     ]  # fmt: skip

@@ -18,7 +18,7 @@ OFFSET = 3.0  # |mean| / std
 SMALL = 0.01  # an rms of inputs that hardly reach the first sums
 FEW_ROWS = 20  # below it nothing is concluded from how columns or rows are alike
 MOST_COLUMNS, MOST_ROWS = 512, 2_000  # looked at where every column is compared with every other
-STANDARDIZE = Remedy({"data.standardize": True}, "standardise the inputs, with the training part's mean and scale")
+STANDARDIZE = Remedy({"standardize": True}, "standardise the inputs, with the training part's mean and scale")
 INPUT_LAYER = Remedy({}, "begin the network with Input(), which standardises what arrives")
 
 

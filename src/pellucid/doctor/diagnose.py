@@ -12,198 +12,29 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pellucid.doctor import course_causes, flow_causes, step_causes  # noqa: F401  (they register themselves)
+from pellucid.doctor import course_causes, flow_causes, label_causes, precision_causes, step_causes  # noqa: F401  (they register themselves)
 from pellucid.doctor.case import Case
 from pellucid.doctor.cause import CAUSES
+from pellucid.doctor.explains import explains
 from pellucid.doctor.finding import SEVERITIES, Finding, ranked
 from pellucid.doctor.progress import Progress, progress
 from pellucid.doctor.symptoms import suited_weights, symptoms
 from pellucid.signals.record import Record
 
-# what each problem can bring about: problems named beside it that need no finding of their own. What is concluded for
-# want of a better cause (underfitting, a plateau) gives way to every one of them and is not written here.
-EXPLAINS: dict[str, tuple[str, ...]] = {
-    "nonfinite_data": (
-        "nonfinite_loss",
-        "learning_rate_too_high",
-        "exploding_gradients",
-    ),
-    "unscaled_inputs": (
-        "nonfinite_loss",
-        "saturated_units",
-        "dead_units",
-        "exploding_gradients",
-        "learning_rate_too_high",
-        "oscillation",
-        "bad_initial_weights",
-        "wrong_update",
-        "frozen_layer",
-        "rank_collapse",
-        "vanishing_gradients",
-        "ignores_input",
-    ),
-    "unscaled_targets": (
-        "nonfinite_loss",
-        "exploding_gradients",
-        "learning_rate_too_high",
-        "learning_rate_too_low",
-        "stopped_too_early",
-        "dead_units",
-        "wrong_update",
-    ),
-    "scaled_twice": (
-        "learning_rate_too_low",
-        "stopped_too_early",
-        "ignores_input",
-        "dead_units",
-        "unscaled_inputs",
-        "rank_collapse",
-    ),
-    "targets_out_of_range": (
-        "saturated_units",
-        "dead_units",
-        "wrong_update",
-    ),
-    "label_coding": (
-        "loss_output_mismatch",
-        "wrong_update",
-        "nonfinite_loss",
-        "saturated_units",
-        "targets_out_of_range",
-    ),
-    "constant_output": (
-        "wrong_update",
-        "learning_rate_too_high",
-        "nonfinite_loss",
-        "vanishing_gradients",
-        "frozen_layer",
-        "ignores_input",
-        "learning_rate_too_high",
-        "bad_initial_weights",
-    ),
-    "loss_output_mismatch": (
-        "saturated_units",
-        "vanishing_gradients",
-        "learning_rate_too_low",
-        "stopped_too_early",
-        "dead_units",
-        "wrong_update",
-        "targets_out_of_range",
-    ),
-    "wrong_update": (
-        "nonfinite_loss",
-        "learning_rate_too_high",
-        "exploding_gradients",
-        "dead_units",
-        "saturated_units",
-    ),
-    "symmetric_units": (
-        "vanishing_gradients",
-        "dead_units",
-        "learning_rate_too_low",
-        "frozen_layer",
-        "bad_initial_weights",
-        "rank_collapse",
-        "ignores_input",
-        "saturated_units",
-    ),
-    "bad_initial_weights": (
-        "rank_collapse",
-        "cannot_overfit",
-        "vanishing_gradients",
-        "exploding_gradients",
-        "saturated_units",
-        "dead_units",
-        "nonfinite_loss",
-        "learning_rate_too_high",
-        "ignores_input",
-        "oscillation",
-        "frozen_layer",
-        "rank_collapse",
-        "random_labels",
-        "stopped_too_early",
-    ),
-    "learning_rate_too_high": (
-        "nonfinite_loss",
-        "exploding_gradients",
-        "dead_units",
-        "saturated_units",
-        "oscillation",
-        "vanishing_gradients",
-        "noisy_gradients",
-        "rank_collapse",
-        "frozen_layer",
-    ),
-    "learning_rate_too_low": (
-        "stopped_too_early",
-        "over_regularized",
-    ),
-    "exploding_gradients": (
-        "nonfinite_loss",
-        "oscillation",
-        "dead_units",
-        "saturated_units",
-    ),
-    "vanishing_gradients": (
-        "cannot_overfit",
-        "bad_initial_weights",
-        "rank_collapse",
-        "ignores_input",
-        "saturated_units",
-        "stopped_too_early",
-    ),
-    "dead_units": (
-        "frozen_layer",
-        "rank_collapse",
-        "vanishing_gradients",
-        "ignores_input",
-        "learning_rate_too_low",
-    ),
-    "saturated_units": (
-        "vanishing_gradients",
-        "rank_collapse",
-        "stopped_too_early",
-        "frozen_layer",
-    ),
-    "forgetting": (
-        "vanishing_gradients",
-        "random_labels",
-        "overfitting",
-        "bad_initial_weights",
-    ),
-    "batchnorm_gap": ("overfitting",),
-    "underfitting": (
-        "stopped_too_early",
-        "saturated_units",
-        "dead_units",
-        "rank_collapse",
-    ),
-    "random_labels": (
-        "overfitting",
-        "label_noise",
-    ),
-    "label_noise": ("overfitting", "underfitting"),
-    "bad_epsilon": ("learning_rate_too_low", "stopped_too_early", "underfitting", "vanishing_gradients"),
-    "frozen_layer": ("stopped_too_early",),
-    "overfitting": ("stopped_too_early",),
-    "class_imbalance": ("distribution_shift", "label_noise"),
-    "distribution_shift": ("label_noise",),
-    "sorted_data": (
-        "overfitting",
-        "oscillation",
-        "label_noise",
-    ),
-}
 SURE = 0.6  # a confidence
 LAST = ("plateau", "underfitting", "random_labels")  # concluded where nothing else explains the harm
+UNSURE = (*LAST, "overfitting")  # so are these, where they are not sure
 COURSE = ("overfitting", "label_noise", "leakage", "class_imbalance", "distribution_shift", "sorted_data")
 # what preflight warns of, and what is nevertheless no alarm in a run that learns well. A loss behind the wrong output,
-# and weights that let the signal fade or grow a thousandfold, are faults of the program that cost time even so.
+# units that begin alike, and weights that let the signal fade or grow a thousandfold, are faults even so.
 FORGIVEN = (
     "unscaled_inputs", "unscaled_targets", "class_imbalance", "no_nonlinearity", "targets_out_of_range",
-    "scaled_twice", "distribution_shift", "symmetric_units", "contradictory_labels", "ignores_input", "cannot_overfit",
+    "scaled_twice", "distribution_shift", "contradictory_labels", "ignores_input", "cannot_overfit",
     "wrong_update",
 )  # fmt: skip
+LIKELY = (*FORGIVEN, "bad_initial_weights", "loss_output_mismatch")
+FLOW = ("vanishing_gradients", "dead_units", "saturated_units")  # likely where the training set is not learned either
+MEASURED = {"activation_drift", "unsuited_weights"}  # signs of initial weights in the record itself
 
 
 def diagnose(
@@ -224,11 +55,12 @@ def diagnose(
     state = progress(case)
     found = symptoms(case)
     named = [finding for cause in CAUSES for finding in cause(case, state, found)]
-    before = [forgiven(finding, state, case) for finding in given]
-    before = suspected(before, named, state)
+    named = suspected([*(forgiven(finding, state, case) for finding in given), *named], state)
     if suited_weights(case):  # then depth and activation are the cause, which show as vanishing or exploding gradients
-        before = [noted(f) if f.problem == "bad_initial_weights" else f for f in before]
-    return ranked([f for f in merged([*before, *named]) if f.problem not in set(silence)])
+        named = [
+            noted(f) if f.problem == "bad_initial_weights" and not set(f.symptoms) & MEASURED else f for f in named
+        ]
+    return ranked([f for f in merged(named) if f.problem not in set(silence)])
 
 
 def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
@@ -237,21 +69,22 @@ def forgiven(finding: Finding, state: Progress, case: Case) -> Finding:
     return noted(finding) if finding.problem in FORGIVEN and learns and well(state) else finding
 
 
-def suspected(before: list[Finding], named: list[Finding], state: Progress) -> list[Finding]:
-    """A run that is harmed, with nothing in its signals to say why: then what preflight had only noted of its loss, its
-    inputs or its initial weights is the likeliest cause."""
-    if any(f.problem == "distribution_shift" and f.alarm for f in before):  # rare in training, and not where it counts
-        before = [
+def suspected(found: list[Finding], state: Progress) -> list[Finding]:
+    """A run that is harmed, with nothing to say why for sure: then the deepest of what was only noted, of its loss, its
+    inputs, its initial weights or its units, is the likeliest cause."""
+    if any(f.problem == "distribution_shift" and f.alarm for f in found):  # rare in training, and not where it counts
+        found = [
             dataclasses.replace(f, severity="warning", confidence=0.7) if f.problem == "class_imbalance" else f
-            for f in before
+            for f in found
         ]
-    sure = [f for f in [*before, *named] if f.alarm and (f.problem not in LAST or f.confidence > SURE)]
-    if sure or not state.harmed:
-        return before
-    likely = (*FORGIVEN, "bad_initial_weights", "loss_output_mismatch")
-    notes = sorted((f for f in before if f.problem in likely), key=lambda f: (f.about.rank, -f.confidence))
-    raised = dataclasses.replace(notes[0], severity="warning", confidence=SURE) if notes else None
-    return [raised if raised is not None and f is notes[0] else f for f in before]
+    sure = [f for f in found if f.alarm and (f.problem not in UNSURE or f.confidence > SURE)]
+    likely = (*LIKELY, *FLOW) if state.trivial > 0 and state.best > 0.15 * state.trivial else LIKELY
+    notes = [f for f in found if f.problem in likely and not f.alarm]
+    notes = sorted(notes, key=lambda f: (f.about.rank, -f.confidence))
+    if sure or not notes or not state.harmed:
+        return found
+    raised = dataclasses.replace(notes[0], severity="warning", confidence=SURE)
+    return [raised if f is notes[0] else f for f in found]
 
 
 def noted(finding: Finding) -> Finding:
@@ -287,7 +120,7 @@ def merged(found: list[Finding]) -> list[Finding]:
         once[finding.problem] = dataclasses.replace(first, remedies=kept_remedies)
     alarms = sorted((f for f in once.values() if f.alarm), key=lambda f: (f.about.rank, -f.confidence))
     if any(f.confidence >= SURE and f.problem not in (*LAST, *COURSE) for f in alarms):
-        alarms = [f for f in alarms if f.problem not in LAST or f.confidence > SURE]
+        alarms = [f for f in alarms if f.problem not in UNSURE or f.confidence > SURE]
     elif len(alarms) > 1:
         alarms = [f for f in alarms if f.problem != "plateau"]
     kept: list[Finding] = []
@@ -303,16 +136,3 @@ def merged(found: list[Finding]) -> list[Finding]:
         kept.append(dataclasses.replace(finding, symptoms=symptoms_, evidence=evidence))
     told = {name for f in kept for name in f.symptoms}
     return kept + [f for f in once.values() if not f.alarm and f.problem not in told]
-
-
-def explains(cause: Finding, other: Finding) -> bool:
-    """Whether `other` needs no finding of its own beside `cause`. Of two that explain each other the deeper one does;
-    and what makes training impossible explains whatever lies behind it."""
-    if cause is other or cause.problem == other.problem:
-        return False
-    if cause.severity == "error" and other.severity != "error" and other.about.rank > cause.about.rank:
-        return True
-    if other.problem not in EXPLAINS.get(cause.problem, ()):
-        return False
-    mutual = cause.problem in EXPLAINS.get(other.problem, ())
-    return not mutual or (cause.about.rank, -cause.confidence) <= (other.about.rank, -other.confidence)

@@ -37,7 +37,8 @@ class Remedy:
 class Trial:
     """A short training with a remedy beside one without, from the same state on the same batches.
 
-    before, without, treated: losses on validation, one a seed; helps: whether the gain is beyond the seeds' noise.
+    before, without, treated: losses on validation, one a seed; helps: whether the gain is beyond the seeds' noise;
+    start: updates of the run after which it began, 0 from the initial weights.
     """
 
     remedy: Remedy
@@ -46,6 +47,7 @@ class Trial:
     without: tuple[float, ...]
     treated: tuple[float, ...]
     helps: bool
+    start: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and dicts."""

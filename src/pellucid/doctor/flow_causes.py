@@ -1,7 +1,7 @@
 """Causes in how signals and gradients pass through a network: vanishing, exploding, dead, saturated, forgotten."""
 
 from pellucid.doctor import remedies
-from pellucid.doctor.case import RECURRENT, Case
+from pellucid.doctor.case import RECURRENT, WEIGHTY, Case
 from pellucid.doctor.cause import cause, of, severity, state_said
 from pellucid.doctor.finding import Finding, Remedy
 from pellucid.doctor.progress import Progress
@@ -36,32 +36,32 @@ def vanishing_gradients(case: Case, state: Progress, found: list[Symptom]) -> li
 @cause
 def exploding_gradients(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     growth, burst = of(found, "gradient_growth"), of(found, "gradient_burst")
-    harm = state.nonfinite is not None or state.blown or state.stuck
-    if not growth and not (burst and harm):
+    in_time = of(found, "growth_in_time")
+    harm = state.nonfinite is not None or state.blown or state.stuck or (bool(in_time) and state.spoilt)
+    if not growth and not in_time and not (burst and harm):
         return []
-    if growth:
+    if in_time:
+        n = in_time[0].numbers
+        said = f"in {in_time[0].layer} gradients grow {n['factor']:.2g} times a step on the way back in time, "
+        said += f"{n['ratio']:.2g} times in all"
+    elif growth:
         n = growth[0].numbers
         said = f"gradients grow {n['factor']:.1f} times a layer on the way back, {n['ratio']:.2g} times in all"
     else:
         said = f"the gradient grew to {burst[0].numbers['times']:.2g} times its first size"
-    signs = [*growth, *burst]
+    signs = [*in_time, *growth, *burst]
     return [
         Finding(
             "exploding_gradients", severity(harm), f"{said}; {state_said(state)}", layer=signs[0].layer,
             step=signs[0].step, evidence=numbers_of(signs), symptoms=tuple(s.name for s in signs),
-            confidence=0.85 if growth else 0.5,
+            confidence=0.9 if in_time else 0.85 if growth else 0.5,
             remedies=(
-                *clipped(case), *remedies.rate(case, 0.1),
+                *(remedies.initial(case) if in_time else ()), *remedies.clipped(case), *remedies.rate(case, 0.1),
+                *(() if in_time else remedies.initial(case)),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )
     ]  # fmt: skip
-
-
-def clipped(case: Case) -> list[Remedy]:
-    """Clip the gradient's norm: a setting of the optimizer."""
-    spec, text = case.spec("optimizer_settings"), "clip the gradient's norm at 1"
-    return [Remedy({"optimizer": {**spec, "clip_norm": 1.0}} if spec else {}, text)]
 
 
 @cause
@@ -70,7 +70,7 @@ def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
     if not dead:
         return []
     worst = max(dead, key=lambda s: s.numbers["share"])
-    whole = worst.numbers["share"] >= 1
+    whole, early = worst.numbers["share"] >= 1, worst.numbers["first"] > 0.9  # dead from the start: the weights' doing
     harm = state.stuck or (state.beaten is not None and worst.numbers["share"] > 0.8)
     return [
         Finding(
@@ -80,9 +80,9 @@ def dead_units(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
             layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in dead},
             symptoms=("dead_units",), confidence=0.95 if whole else 0.7,
             remedies=(
-                *remedies.rate(case, 0.1),
+                *(remedies.initial(case) if early else ()), *remedies.rate(case, 0.1),
                 *remedies.activation(case, "leaky_relu", "leaky ReLU, which has a slope below zero too"),
-                Remedy({}, "other initial weights, biases at zero"),
+                *(() if early else remedies.initial(case)),
             ),
         )
     ]  # fmt: skip
@@ -103,9 +103,8 @@ def saturated_units(case: Case, state: Progress, found: list[Symptom]) -> list[F
             layer=worst.layer, step=worst.step, evidence={s.layer or "": s.numbers["share"] for s in flat},
             symptoms=("saturated_units",), confidence=0.8,
             remedies=(
-                *remedies.option(case, "standardise the inputs", standardize=True),
+                *remedies.option(case, "standardise the inputs", standardize=True), *remedies.initial(case),
                 *remedies.activation(case, "relu", "ReLU, which does not saturate above zero"),
-                Remedy({}, "smaller initial weights"),
             ),
         )
     ]  # fmt: skip
@@ -133,13 +132,37 @@ def forgetting(case: Case, state: Progress, found: list[Symptom]) -> list[Findin
 def rank_collapse(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     same = of(found, "constant_layer")
     if not same:
-        return []
+        return _competing(case, state)
     return [
         Finding(
             "rank_collapse", severity(state.stuck),
             f"{same[0].layer} gives the same for every example since step {same[0].step:,}; {state_said(state)}",
             layer=same[0].layer, step=same[0].step, symptoms=("constant_layer",), confidence=0.7,
-            remedies=(*remedies.network(case, "normalise between the layers", norm="batch"),),
+            remedies=(
+                *remedies.initial(case), *remedies.network(case, "normalise between the layers", norm="batch"),
+                *remedies.activation(case, "relu", "another activation between the layers"),
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _competing(case: Case, state: Progress) -> list[Finding]:
+    """A softmax between layers: its outputs sum to 1, so that of n units each gives about 1 / n whatever comes in, and
+    their gradients cancel."""
+    hidden = case.layers("softmax")
+    hidden = [place for place in hidden if any(later > place for later in case.layers(*WEIGHTY))]
+    if not hidden:
+        return []
+    poor = state.finished and state.trivial > 0 and state.best > 0.3 * state.trivial
+    name = case.record.layers[hidden[0]]
+    return [
+        Finding(
+            "rank_collapse", severity(state.harmed or poor),
+            f"{name} is a softmax between layers: its outputs sum to 1, and are much alike for all examples; "
+            f"{state_said(state)}",
+            layer=name, step=0, evidence={"layers": [case.record.layers[place] for place in hidden]},
+            symptoms=("softmax_between_layers",), confidence=0.7,
+            remedies=tuple(remedies.activation(case, "relu", "ReLU between the layers; softmax belongs to the loss")),
         )
     ]  # fmt: skip
 
@@ -172,7 +195,7 @@ def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             Finding(
                 "frozen_layer", "warning", said, layer=asked[0], step=0, evidence={"frozen": list(asked)},
                 symptoms=("unmoved_weights",), confidence=0.65,
-                remedies=(Remedy({}, "freeze nothing, or only what was trained before"),),
+                remedies=tuple(remedies.unfrozen(case, "freeze nothing, or only what was trained before")),
             )
         ]  # fmt: skip
     still = of(found, "unmoved_weights")
@@ -187,6 +210,6 @@ def frozen_layer(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             f"{', '.join(s.layer or '' for s in matrices[:3])} did not move in any update; {state_said(state)}",
             layer=matrices[0].layer, step=0, evidence={"weights": [s.layer for s in still]},
             symptoms=("unmoved_weights",), confidence=0.7,
-            remedies=(Remedy({}, "hand all weights to the optimizer, and look for a stopped gradient"),),
+            remedies=tuple(remedies.unfrozen(case, "hand all weights to the optimizer; look for a stopped gradient")),
         )
     ]  # fmt: skip

@@ -17,7 +17,7 @@ RANGES = {
 }  # fmt: skip
 OUTSIDE = 0.01  # share of targets out of reach
 SURE = 0.99  # mean largest probability at which a softmax is saturated
-NO_ACTIVATION = Remedy({}, "leave the last activation out: this loss makes probabilities of raw outputs itself")
+NO_ACTIVATION = "leave the last activation out: the loss makes probabilities of raw outputs itself"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class LossFacts:
     as the loss gets them.   kind: of the targets, "mixed" where they differ.   largest: the mean over examples of the
     largest output at the start.   batch: how the loss of a batch follows from its rows: their "mean", their "sum",
     the mean over all "pairs" of outputs and targets (a broadcasting bug), or "" where it was not looked at.
-    narrow: the path of a softmax over a single number, if there is one.
+    narrow: the path of a softmax over a single number, if there is one.   usual: the loss that suits such targets.
     """
 
     name: str
@@ -44,6 +44,7 @@ class LossFacts:
     largest: float = 0.0
     batch: Literal["mean", "sum", "pairs", ""] = ""
     narrow: str | None = None
+    usual: str = ""
 
     @property
     def values(self) -> np.ndarray:
@@ -63,9 +64,15 @@ def constant_output(f: LossFacts) -> list[Finding]:
         return []
     return [Finding(
         "constant_output", "error", said, layer=layer, evidence=f.evidence, confidence=1.0,
-        remedies=(Remedy({"train.loss": "binary_cross_entropy"}, "one output and a sigmoid, for two classes"),
-                  Remedy({}, "or as many outputs as there are classes")),
+        remedies=(suited(f, "as many outputs as there are classes, and the loss for classes"),
+                  Remedy({"loss": "binary_cross_entropy"}, "or one output and a sigmoid, for two classes")),
     )]  # fmt: skip
+
+
+def suited(f: LossFacts, text: str) -> Remedy:
+    """An output that fits the targets, and the loss that suits them, which owns the link."""
+    other = f.custom or f.name != f.usual or f.from_probabilities
+    return Remedy({"output": "auto", **({"loss": f.usual} if f.usual and other else {})}, text)
 
 
 def loss_output_mismatch(f: LossFacts) -> list[Finding]:
@@ -88,41 +95,39 @@ def _squashed(f: LossFacts):
     if f.from_probabilities:
         if probabilities or f.last not in (*RANGES, "dense", "output", "conv"):
             return None  # what a foreign module ends in is not known
-        plain = Remedy({"train.loss": f.name}, "let the loss make probabilities of the raw outputs")
+        plain = Remedy({"loss": f.name}, "let the loss make probabilities of the raw outputs")
         return "warning", f"{f.name} is told that it gets probabilities, and {f.path!r} gives any numbers", (plain,)
     if f.last == "softmax" or (f.last == "sigmoid" and f.link == "sigmoid"):
         said = (
             f"{f.path!r} makes probabilities with {f.last}, and {f.name} takes them for raw outputs and applies "
             f"{f.link} once more, which flattens the gradient and keeps the loss from going near 0"
         )
-        given = Remedy({"train.loss": {"type": f.name, "from_probabilities": True}}, "tell the loss that it gets them")
-        return "warning", said, (NO_ACTIVATION, given)
+        given = Remedy({"loss": {"type": f.name, "from_probabilities": True}}, "tell the loss that it gets them")
+        return "warning", said, (suited(f, NO_ACTIVATION), given)
     if f.last in ("relu", "softplus"):
         said = f"{f.path!r} cuts off the raw outputs below 0, where {f.name} needs them: an output at 0 learns no more"
-        return "warning", said, (NO_ACTIVATION,)
+        return "warning", said, (suited(f, NO_ACTIVATION),)
     if f.last in ("sigmoid", "tanh"):
         low, high = RANGES[f.last]
         said = f"{f.path!r} keeps the raw outputs between {low:g} and {high:g}, so that {f.name} can never be sure"
-        return "warning", said, (NO_ACTIVATION,)
+        return "warning", said, (suited(f, NO_ACTIVATION),)
     return None
 
 
 def _squared(f: LossFacts):
     if f.custom or f.kind not in ("class", "binary") or f.name == "perceptron":
         return None
-    suited = Remedy(
-        {"train.loss": "cross_entropy" if f.outputs > 1 else "binary_cross_entropy"}, "the loss for classes"
-    )
+    cure = suited(f, "an output for each class, and the loss for classes")
     if f.kind == "class" and f.classes > 2 and f.outputs == 1:
         said = f"{f.name} takes the numbers of {f.classes} classes for quantities, with one output"
-        return "warning", said, (Remedy({}, f"end the network in {f.classes} outputs"), suited)
+        return "warning", said, (cure,)
     if f.last == "softmax" and f.largest > SURE:
         said = (
             f"{f.name} behind a softmax that is sure from the start (mean largest output {f.largest:.3f}): where it is "
             "wrong its gradient is nearly zero"
         )
-        return "warning", said, (suited,)
-    return "note", f"{f.name} on classes learns, but its gradient fades where the network is wrong and sure", (suited,)
+        return "warning", said, (cure,)
+    return "note", f"{f.name} on classes learns, but its gradient fades where the network is wrong and sure", (cure,)
 
 
 def label_coding(f: LossFacts) -> list[Finding]:
@@ -144,9 +149,9 @@ def label_coding(f: LossFacts) -> list[Finding]:
     if not said:
         return []
     loss = {"number": "mean_squared_error", "binary": "binary_cross_entropy"}.get(f.kind, "cross_entropy")
-    remedies = () if loss == f.name else (Remedy({"train.loss": loss}, "the loss for such targets"),)
+    remedies = () if loss == f.name else (Remedy({"loss": loss}, "the loss for such targets"),)
     if f.kind == "class":
-        remedies = (Remedy({}, f"end the network in {f.classes} outputs"), *remedies)
+        remedies = (suited(f, f"end the network in {f.classes} outputs"), *remedies)
     return [Finding(
         "label_coding", "warning", said, layer=f.path, confidence=0.95, remedies=remedies,
         evidence={**f.evidence, "lowest": low, "largest": high},
@@ -173,7 +178,7 @@ def targets_out_of_range(f: LossFacts) -> list[Finding]:
         f"{y.min():.3g} to {y.max():.3g} as the loss meets them",
         layer=f.path, confidence=0.95,
         evidence={**f.evidence, "share": outside, "lowest": float(y.min()), "largest": float(y.max())},
-        remedies=(Remedy({}, "leave the last activation out: a linear output reaches every value"),),
+        remedies=(Remedy({"output": "auto"}, "leave the last activation out: a linear output reaches every value"),),
     )]  # fmt: skip
 
 
@@ -184,7 +189,8 @@ def broadcast_loss(f: LossFacts) -> list[Finding]:
             f"the loss {f.name!r} of several rows is that of every output with every target: shapes [n] and [n, 1] "
             "broadcast to [n, n], and all outputs are pulled to the mean of the targets",
             evidence=f.evidence, confidence=0.98,
-            remedies=(Remedy({}, "compare equal shapes: outputs[:, 0] with y, or outputs with y[:, None]"),),
+            remedies=(Remedy({}, "compare equal shapes: outputs[:, 0] with y, or outputs with y[:, None]"),
+                      Remedy({"loss": f.usual} if f.usual else {}, "or take the loss that comes with such targets")),
         )]  # fmt: skip
     if f.batch == "sum":
         return [Finding(

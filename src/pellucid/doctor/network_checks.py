@@ -10,12 +10,14 @@ from typing import Any, Literal, NamedTuple
 
 from pellucid.doctor.checks import counted, listed
 from pellucid.doctor.finding import Finding, Remedy
+from pellucid.doctor.remedies import SUITED
 
 COMPOUNDED = 1e3  # growth or decay of the signal from the first layer to the last
 POOR_START = 5.0  # initial loss, beside that of the best constant answer
 SAME = 1e-6  # relative difference of outputs that is rounding
 AGAINST = 0.1  # cosine of an update with the gradient, from which on it goes uphill
 BY_HEART = 0.9  # of the first loss: what is left of it where hardly anything was learned
+USUAL_OPTIMIZER = Remedy({"optimizer": "adam", "learning_rate": 0.001}, "an optimizer that is known to go downhill")
 NONE = (1.0, 1, "")  # of `_compounded`
 
 
@@ -130,7 +132,7 @@ def no_nonlinearity(n: NetworkFacts) -> list[Finding]:
     return [Finding(
         "no_nonlinearity", "warning" if most else "note", said, layer=straight[0][0].path,
         evidence={"straight": len(straight), "joints": joints, "pairs": names}, confidence=0.95 if most else 0.7,
-        remedies=(Remedy({"network.activation": "relu"}, "put an activation behind each hidden layer"),
+        remedies=(Remedy({"activation": "relu"}, "put an activation behind each hidden layer"),
                   Remedy({}, "or take the layers out, if a linear model is what you want")),
     )]  # fmt: skip
 
@@ -147,7 +149,7 @@ def frozen_layer(n: NetworkFacts) -> list[Finding]:
         said = "the optimizer moves no weight" + (f" (learning rate {rate:g})" if rate is not None else "")
         return [Finding(
             "frozen_layer", "error", said, evidence={"learning_rate": rate}, confidence=0.95,
-            remedies=(Remedy({"train.learning_rate": 0.001}, "a rate above 0"),),
+            remedies=(Remedy({"learning_rate": 0.001}, "a rate above 0"),),
         )]  # fmt: skip
     still = [layer for layer in n.layers if layer.gradient == 0 and layer.later == 0 and not layer.frozen]
     if not still:
@@ -175,15 +177,14 @@ def bad_initial_weights(n: NetworkFacts) -> list[Finding]:
             f"before any training the signal {grown} on its way to {path!r}, through {counted(depth, 'layer')} with "
             f"weights: {per_layer:.2g} times a layer", layer=path, confidence=0.9,
             evidence={**evidence, "ratio": ratio, "per_layer": per_layer, "layers": depth},
-            remedies=(Remedy({"network.initial": "he_normal"}, "He's initial weights for ReLU and its kin"),
-                      Remedy({"network.initial": "glorot_uniform"}, "Glorot's for tanh and sigmoid")),
+            remedies=(Remedy({"initial": "auto"}, SUITED),),
         )]  # fmt: skip
     if n.loss > POOR_START * n.trivial and n.loss - n.trivial > 1:
         return [Finding(
             "bad_initial_weights", "note",
             f"the first loss is {n.loss:.3g}, where knowing nothing gives {n.trivial:.3g}: the outputs begin too large",
             evidence=evidence, confidence=0.7,
-            remedies=(Remedy({}, "smaller initial weights of the last layer: Output(initial='lecun_normal:0.1')"),),
+            remedies=(Remedy({"initial": "auto"}, SUITED + ", and a small output"),),
         )]  # fmt: skip
     return []
 
@@ -218,7 +219,7 @@ def symmetric_units(n: NetworkFacts) -> list[Finding]:
         f"all {first.units:,} units of {first.path!r} begin with the same weights and get the same gradient{more}: "
         "they count as one", layer=first.path, confidence=0.98,
         evidence={"units": first.units, "different": first.different, "layers": [t.path for t in twins]},
-        remedies=(Remedy({"network.initial": "glorot_uniform"}, "draw the weights at random"),),
+        remedies=(Remedy({"initial": "auto"}, "draw the weights at random"),),
     )]  # fmt: skip
 
 
@@ -233,8 +234,9 @@ def dead_units(n: NetworkFacts) -> list[Finding]:
         f"{silent[0].path!r} gives 0 for all of {counted(n.rows, 'example')}"
         + (": nothing passes it, and no gradient comes back" if cut else ""),
         layer=silent[0].path, evidence={"layers": [layer.path for layer in silent], "rows": n.rows}, confidence=0.85,
-        remedies=(Remedy({"network.activation": "leaky_relu"}, "an activation that cannot die"),
-                  Remedy({"train.seed": 1}, "other initial weights, or a wider layer")),
+        remedies=(Remedy({"initial": "auto"}, SUITED),
+                  Remedy({"activation": "leaky_relu"}, "an activation that cannot die"),
+                  Remedy({"seed": 1}, "other initial weights, or a wider layer")),
     )]  # fmt: skip
 
 
@@ -257,7 +259,7 @@ def wrong_update(n: NetworkFacts) -> list[Finding]:
             "wrong_update", "error",
             f"the optimizer's update goes uphill (its cosine with the gradient is {s.cosine:.2f}): a small step along "
             "it raises the loss", evidence={"cosine": s.cosine}, confidence=0.95,
-            remedies=(Remedy({}, "check its sign: an optax chain ends in scale(-learning_rate)"),),
+            remedies=(Remedy({}, "check its sign: an optax chain ends in scale(-learning_rate)"), USUAL_OPTIMIZER),
         )]  # fmt: skip
     if s.agreement < -0.3:
         where = f" of {s.layer!r}" if s.layer else ""
@@ -281,7 +283,7 @@ def cannot_overfit(n: NetworkFacts) -> list[Finding]:
         "cannot_overfit", "warning",
         f"it cannot learn {counted(h.rows, 'row')} by heart: the loss goes from {h.before:.3g} to {h.after:.3g} only",
         evidence={"rows": h.rows, "before": h.before, "after": h.after}, confidence=0.8,
-        remedies=(Remedy({"network.spec": "mlp:64,64"}, "more units, with an activation"),),
+        remedies=(Remedy({"network": "mlp:64,64"}, "more units, with an activation"),),
     )]  # fmt: skip
 
 

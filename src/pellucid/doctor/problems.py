@@ -131,6 +131,11 @@ _ALL = (
     Problem("noisy_gradients", STEP, "gradients that are mostly noise",
         "Where examples disagree more than they agree, an update is a random step.",
         "How alike are the gradients of two batches?", "McCandlish et al. 2018"),
+    Problem("float16_range", STEP, "numbers beyond what float16 holds",
+        "float16 ends at 65,504 and at 6e-8: what is larger becomes infinity and spoils the step, what is smaller "
+        "becomes 0 and teaches nothing. No one scale of the loss brings all of a network's gradients between.",
+        "How large is the largest gradient of a layer, how small the smallest, and what lies between in float16?",
+        "Micikevicius et al. 2018; Kalamkar et al. 2019"),
     Problem("bad_epsilon", STEP, "an optimizer whose epsilon outweighs its moments",
         "Adam then no longer divides by the gradient's size: it is gradient descent with a tiny step.",
         "How large is sqrt(v) beside epsilon?", "Kingma & Ba 2015"),

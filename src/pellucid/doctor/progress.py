@@ -10,6 +10,8 @@ No symptom is an alarm without harm: a tenth of dead units in a network that lea
     unstable    the training loss jumps from epoch to epoch by much of itself
     overfit     the validation loss rose, beyond its noise, while the training loss fell
     unlearned   training loss far below the constant answer, validation loss never below it
+    unheard     validation loss never below that of the constant answer, whatever the training loss is
+    underway    the loss was falling as steadily in the last quarter as before: most of the way lies ahead
 """
 
 import math
@@ -27,6 +29,10 @@ UNSTABLE = 0.25
 FEW = 200  # updates
 FAIR_SHARE = 0.25  # of the budget, before a run that still goes on is called stuck
 FALLING = 0.25  # of the loss, in the last quarter of a run: it was not finished
+UNDERWAY = 0.15  # of all that the loss fell, in the last quarter of a run: it was still on its way
+BEHIND = 0.03  # of a score: less is no defeat, however sure
+HEAVY = 0.25  # the least standard deviation of R² from row to row
+SIGMAS = 3.0  # standard errors of a score on so few rows, by which a defeat has to be larger
 EPOCHS = 5  # fewer points of a curve tell no trend
 
 
@@ -48,17 +54,25 @@ class Progress:
     blown: bool = False
     stuck: bool = False
     beaten: tuple[str, float, float] | None = None  # by whom, its score, ours
+    level: bool = False  # as good as the best of the simple models that it was compared with
     hopeless: bool = False  # no baseline beats the constant answer either: there may be nothing to be learned
     unfinished: bool = False
     unstable: bool = False
     overfit: int | None = None  # the step from which validation rose
     unlearned: bool = False
+    unheard: bool = False
+    underway: bool = False
     lost: float = 0.0  # the share of what validation had gained over the constant answer that was lost again
 
     @property
     def harmed(self) -> bool:
         """Whether learning itself fails: what the causes within training have to answer for."""
         return self.nonfinite is not None or self.blown or self.stuck or self.beaten is not None
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether learning fails, or what comes of it holds for no example but those that were learned from."""
+        return self.harmed or self.unstable or self.unheard
 
     @property
     def learned(self) -> float:
@@ -87,21 +101,17 @@ def progress(case: Case) -> Progress:
     fair = finished or done >= FAIR_SHARE
     nonfinite = _nonfinite(case)
     hopeless = _hopeless(case)
+    unheard = bool(finished and len(finite) >= EPOCHS and v_trivial > 0 and v_best > STUCK * v_trivial)
     return Progress(
         done, finished, start, best, last, v_best, v_last, at, trivial, noise_of(finite.values), nonfinite,
         blown=bool(fair and last > BLOWN * max(yardstick, min(start, BLOWN * yardstick))),
         stuck=bool(fair and len(seen) and counts > STUCK * yardstick and not _tiny(yardstick)),
-        beaten=_beaten(case), hopeless=hopeless,
+        beaten=_beaten(case), level=_level(case), hopeless=hopeless,
         unfinished=bool(finished and _unfinished(case, training, finite)),
         unstable=bool(fair and _unstable(training, trivial)),
         overfit=_overfit(training, finite, at),
-        unlearned=bool(
-            finished
-            and len(finite) >= EPOCHS
-            and trivial > 0
-            and best < LEARNED * trivial
-            and v_best > STUCK * v_trivial
-        ),
+        unlearned=bool(unheard and trivial > 0 and best < LEARNED * trivial), unheard=unheard,
+        underway=bool(finished and _underway(training)),
         lost=_lost(finite, v_trivial),
     )  # fmt: skip
 
@@ -183,6 +193,17 @@ def _falling(series: Series) -> bool:
     return bool(fell > FALLING and (then - now) > 3 * noise_of(values) and (middle - now) > 0.25 * (then - now))
 
 
+def _underway(training: Series) -> bool:
+    """Whether the last quarter of a run brought a fair part of all that the training loss fell: of a steady fall it is
+    a quarter, of a run that settles next to nothing."""
+    values = training.finite.values
+    if len(values) < 8:
+        return False
+    fell = values[0] - values[-1]
+    late = values[-max(len(values) // 4, 3) - 1] - values[-1]
+    return bool(fell > 0 and late > UNDERWAY * fell and late > 3 * noise_of(values))
+
+
 def _overfit(training: Series, validation: Series, best: int | None) -> int | None:
     """The step of the best validation loss, if from there it rose by a fifth of itself and well beyond its noise, over
     at least three epochs, while the training loss went on falling."""
@@ -231,9 +252,26 @@ def _scores(case: Case) -> tuple[float | None, dict[str, float], float]:
     total = sum(rows)
     if metric == "loss":
         return own, found, 0.05 * abs(own)
-    best = max(found.values(), default=own)
-    unsure = math.sqrt(max(best * (1 - best), 0.01) / total) if metric == "accuracy" else 1 / math.sqrt(total)
-    return own, found, max(0.03, 2.5 * unsure)
+    return own, found, BEHIND + SIGMAS * _unsure(metric, max(found.values(), default=own), total)
+
+
+def _unsure(metric: str, score: float, rows: int) -> float:
+    """The standard error of a score that was measured on so few rows. Of a share with two rows right and two wrong more
+    (Agresti & Coull 1998), which is honest near 0 and 1; of R² by the delta method for numbers that are normal, and
+    never below HEAVY / sqrt(rows), for where errors have heavy tails a few rows decide.
+
+    >>> round(_unsure("accuracy", 1.0, 45), 3), round(_unsure("r2", 0.5, 100), 3)
+    (0.028, 0.071)
+    """
+    if metric == "r2":
+        return max(2 * math.sqrt(max(score, 0.0)) * (1 - score), HEAVY) / math.sqrt(rows)
+    share = (score * rows + 2) / (rows + 4)
+    return math.sqrt(share * (1 - share) / (rows + 4))
+
+
+def _level(case: Case) -> bool:
+    own, found, _ = _scores(case)
+    return own is not None and bool(found) and own >= max(found.values())
 
 
 def _beaten(case: Case) -> tuple[str, float, float] | None:

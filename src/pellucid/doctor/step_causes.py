@@ -11,6 +11,7 @@ from pellucid.doctor.symptoms import Symptom, lower_median, matrix_ratios, numbe
 
 LOW = 1e-3  # an update beside the weight: less is a small step
 SWALLOWED = 3  # epsilon beside the gradient's size: more slows the steps
+LEARNED = 0.3  # of the trivial loss: what lies below has been learned
 CALM = 0.03  # with less, no step was too large
 STRAIGHT = ("identity", "dropout", "flatten", "input")  # between two layers they leave a line a line
 
@@ -34,7 +35,10 @@ def wrong_update(case: Case, state: Progress, found: list[Symptom]) -> list[Find
             f"from the first update on the loss rises, from {numbers['first']:.4g} to {numbers['then']:.4g}, by "
             f"updates that are small ({first:.1g} of the weights): they go uphill",
             step=0, evidence=numbers_of(rising), symptoms=("rising_loss",), confidence=0.8,
-            remedies=(Remedy({}, "look for a flipped sign: in the loss, in the update, in a hand-written gradient"),),
+            remedies=(
+                Remedy({}, "look for a flipped sign: in the loss, in the update, in a hand-written gradient"),
+                *remedies.optimizer(case),
+            ),
         )
     ]  # fmt: skip
 
@@ -51,7 +55,7 @@ def output_that_cannot_change(case: Case, state: Progress, found: list[Symptom])
         Finding(
             problem, "warning", f"the gradient at the output is exactly zero from the start; {state_said(state)}",
             layer=zero[0].layer, step=0, symptoms=("zero_gradient",), confidence=0.8,
-            remedies=(Remedy({}, "let the loss see raw outputs (logits), and leave the last activation out"),),
+            remedies=tuple(remedies.loss(case, "let the loss see raw outputs, and leave the last activation out")),
         )
     ]  # fmt: skip
 
@@ -107,7 +111,7 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
             layer=signs[0].layer, step=0, evidence=numbers_of(signs),
             symptoms=tuple(dict.fromkeys(s.name for s in signs)), confidence=0.85 if drift else 0.7,
             remedies=(
-                *remedies.initial(case, "initial weights that suit the activation (He, Glorot)"),
+                *remedies.initial(case),
                 *remedies.network(case, "normalise between the layers", norm="batch"),
             ),
         )
@@ -117,9 +121,11 @@ def bad_initial_weights(case: Case, state: Progress, found: list[Symptom]) -> li
 @cause
 def learning_rate_too_high(case: Case, state: Progress, found: list[Symptom]) -> list[Finding]:
     huge, swing = of(found, "huge_steps"), of(found, "swinging_loss")
+    if state.trivial > 0 and state.last < LEARNED * state.trivial and not state.unstable:
+        swing = []  # batches differ, wrong labels among them; steps that lead so far down are not too large
     burst = of(found, "gradient_burst")
     bad = state.blown or (state.nonfinite is not None and not _calm(case, state))
-    drifted = of(found, "activation_drift")
+    drifted = of(found, "activation_drift", "growth_in_time")  # then it is the weights that make it blow up
     if not (huge or (bad and not drifted) or (swing and (state.harmed or state.unstable))):
         return []
     harm = state.harmed or (state.unstable and bool(huge or swing))
@@ -166,7 +172,8 @@ def learning_rate_too_low(case: Case, state: Progress, found: list[Symptom]) -> 
     if of(found, "constant_layer") or any(s.numbers["share"] >= 1 for s in of(found, "dead_units")):
         return []  # then nothing can move, at any rate
     n = short[0].numbers
-    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned
+    much_left = state.underway and state.trivial > 0 and state.best > 0.5 * state.trivial
+    harm = state.stuck or state.beaten is not None or state.unfinished or state.unlearned or much_left
     usual = n["ratio"] > LOW  # then it is the number of updates that is small
     if usual:
         return []
@@ -220,7 +227,10 @@ def nonfinite_loss(case: Case, state: Progress, found: list[Symptom]) -> list[Fi
             + (f"; the first layer whose output was not finite is {where[0]}, at step {where[1]:,}" if where else ""),
             layer=where[0] if where else None, step=state.nonfinite, evidence={"start": state.start},
             symptoms=("nonfinite",), confidence=0.9,
-            remedies=(*remedies.rate(case, 0.1), Remedy({}, "clip the gradient, and let the loss act on logits")),
+            remedies=(
+                *remedies.loss(case, "a loss that acts on raw outputs, and is finite for all of them"),
+                *remedies.rate(case, 0.1), *remedies.clipped(case), *remedies.initial(case),
+            ),
         )
     ]  # fmt: skip
 

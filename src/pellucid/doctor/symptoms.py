@@ -17,6 +17,7 @@ RELUS = ("relu",)
 SQUASHES = ("sigmoid", "tanh", "rnn")
 FADED = 0.01  # of the last layer's gradient is what the first one gets
 GROWN = 100.0
+GROWN_IN_TIME = 10.0  # of a recurrent layer that is well, gradients shrink on the way back, or stay
 DEAD = 0.5  # of a layer's units
 SATURATED = 0.5
 HUGE_STEP = 0.2  # an update beside the weight it moves; about 0.001 is usual (Bottou; Karpathy)
@@ -305,7 +306,7 @@ def lower_median(row: np.ndarray) -> float:
 @_rule
 def short_travel(case: Case) -> list[Symptom]:
     """All updates of the run together are small beside the weights they move."""
-    ratios = matrix_ratios(case)
+    ratios = matrix_ratios(case, floored=True)
     if len(ratios) < 3 or not case.last_step:
         return []
     columns = [column[np.isfinite(column)] for column in ratios.values.T]
@@ -396,6 +397,25 @@ def fading_memory(case: Case) -> list[Symptom]:
         ratio = float(middle[0] / middle.max())
         if ratio < 1e-4:
             out.append(Symptom("fading_memory", name, 0, {"ratio": ratio, "steps": case.figure("steps") or 0.0}))
+    return out
+
+
+@_rule
+def growth_in_time(case: Case) -> list[Symptom]:
+    """In a recurrent layer the gradient grows from step to step on its way back in time."""
+    out = []
+    for place in case.layers(*RECURRENT):
+        name = case.record.layers[place]
+        rows = case.through_time(name).values
+        rows = rows[np.isfinite(rows).all(1)]
+        if len(rows) < 1:
+            continue
+        middle = np.exp(np.median(np.log(np.clip(rows[: max(len(rows) // 4, 1)], 1e-45, None)), 0))
+        ratio = float(middle[0] / middle[-1])
+        if ratio > GROWN_IN_TIME:
+            steps = case.figure("steps") or len(middle)
+            factor = ratio ** (1 / max(steps - 1, 1))
+            out.append(Symptom("growth_in_time", name, 0, {"ratio": ratio, "factor": factor, "steps": steps}))
     return out
 
 

@@ -62,8 +62,8 @@ def class_imbalance(d: DataFacts) -> list[Finding]:
         f"in {share.max():.1%}, so accuracy says little",
         evidence={"rarest": name, "rows": int(counts[rare]), "ratio": ratio, "evenness": evenness,
                   "majority": float(share.max())},
-        remedies=(Remedy({"data.class_weights": "balanced"}, "let each class weigh the same"),
-                  Remedy({"train.metric": "balanced_accuracy"}, "score each class alike")),
+        remedies=(Remedy({"class_weights": "balanced"}, "let each class weigh the same"),
+                  Remedy({"metric": "balanced_accuracy"}, "score each class alike")),
     )]  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def label_coding(d: DataFacts) -> list[Finding]:
             f"the {len(values)} values of the target {target.name!r} are 0/255, 1/255, ... {whole[-1]:.0f}/255:"
             " class numbers that were scaled like pixels",
             evidence={"target": target.name, "values": len(values), "largest": float(y.max())}, confidence=0.95,
-            remedies=(Remedy({"data.task": "classification"}, "divide the images by 255, and not the class numbers"),),
+            remedies=(Remedy({"task": "classification"}, "divide the images by 255, and not the class numbers"),),
         )]  # fmt: skip
     return []
 

@@ -8,7 +8,7 @@ remedy alone, and the mean of their differences over seeds tells its effect.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,12 +29,21 @@ class Trainer(Protocol):
     def seconds_left(self) -> float: ...
 
 
+@runtime_checkable
+class Together(Trainer, Protocol):
+    """What can train several branches side by side."""
+
+    def together(self, wanted: list[dict[str, Any]], seed: int, steps: int) -> list[float]:
+        """What `branch` gives for each of these settings."""
+        ...
+
+
 def candidates(findings: Iterable[Finding], most: int = 5) -> list[tuple[Finding, Remedy]]:
     """The remedies that settings can carry out, of alarms, the deepest cause first; each change once."""
     found: dict[str, tuple[Finding, Remedy]] = {}
     for finding in findings:
         for remedy in finding.remedies if finding.alarm else ():
-            if remedy.settings:
+            if set(remedy.settings) - {"seed"}:  # a branch has a seed of its own
                 found.setdefault(remedy.line(), (finding, remedy))
     return list(found.values())[:most]
 
@@ -47,27 +56,34 @@ def try_remedies(
     tell: Callable[[str], None] = lambda said: None,
 ) -> list[Trial]:
     """One trial for each remedy, as many seeds as time allows and at least one; remedies that cannot be tried are left
-    out. Seed by seed, so that whatever time allows is paired."""
+    out. Seed by seed, so that whatever time allows is paired; a remedy that is no better with one seed cannot help any
+    more (see `helps`), and is not trained with the others."""
     without: list[float] = []
     treated: dict[int, list[float]] = {i: [] for i in range(len(remedies))}
+    alive = list(treated)
     spent = 0.0
     for seed in range(seeds):
         left = trainer.seconds_left()
-        if seed and left < spent:  # another round would not fit
+        if not alive or (seed and left < spent):  # another round would not fit
             break
-        tell(f"trying {len(treated)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
-        without.append(trainer.branch({}, seed, steps))
-        for place in list(treated):
-            value = trainer.branch(remedies[place].settings, seed, steps)
+        tell(f"trying {len(alive)} remedies for {steps:,} updates, seed {seed + 1} of {seeds}")
+        wanted: list[dict[str, Any]] = [{}, *(remedies[place].settings for place in alive)]
+        if isinstance(trainer, Together):
+            values = trainer.together(wanted, seed, steps)
+        else:
+            values = [trainer.branch(settings, seed, steps) for settings in wanted]
+        without.append(values[0])
+        for place, value in zip(alive, values[1:], strict=True):
             if math.isnan(value):
                 del treated[place]
             else:
                 treated[place].append(value)
+        alive = [i for i in alive if i in treated and treated[i][-1] < without[-1]]
         spent = left - trainer.seconds_left()
     return [
-        Trial(remedies[i], steps, without[0], tuple(without), tuple(values), helps(without, values))
-        for i, values in treated.items()
-        if values
+        Trial(remedies[i], steps, without[0], tuple(without[: len(v)]), tuple(v), helps(without, v))
+        for i, v in treated.items()
+        if v
     ]
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.network.layer import Layer, layer
+from pellucid.network.precision import wide
 
 SELU_ALPHA = 1.6732632423543772  # the fixed point of mean 0 and variance 1, Klambauer et al. 2017
 SELU_SCALE = 1.0507009873554805
@@ -72,7 +73,7 @@ def softmax(x: jax.Array) -> jax.Array:
     >>> softmax(jnp.array([1e4, 1e4, -1e4])).tolist()
     [0.5, 0.5, 0.0]
     """
-    return jax.nn.softmax(x, axis=-1)
+    return jax.nn.softmax(wide(x), axis=-1).astype(x.dtype)
 
 
 def leaky_relu(x: jax.Array, slope: float = 0.01) -> jax.Array:
@@ -121,7 +122,8 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     [-0.1587, 0.0, 0.8413]
     """
     if approximate:
-        return x * jax.nn.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+        u = jnp.clip(x, -30, 30) if x.dtype == jnp.float16 else x  # beyond, the sigmoid is 0 or 1, and x³ overflows
+        return x * jax.nn.sigmoid(2 * math.sqrt(2 / math.pi) * (u + 0.044715 * u * u * u))
     return 0.5 * x * jax.lax.erfc(-x * math.sqrt(0.5))
 
 

@@ -19,6 +19,7 @@ from pellucid.network.dense import weighted
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import GlorotUniform, Initializer, Normal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
+from pellucid.network.precision import wide
 
 HIDDEN = -1e9  # the score of what must not be looked at
 
@@ -34,9 +35,10 @@ def rotate(x: jax.Array, places: jax.Array) -> jax.Array:
     [1.0, 1.0]
     """
     half = x.shape[-1] // 2
-    speeds = 10_000.0 ** (-jnp.arange(half, dtype=x.dtype) / half)
-    angles = places.astype(x.dtype)[:, None] * speeds  # [steps, d / 2]
-    cos, sin = jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]
+    dtype = wide(x).dtype  # 16 bits do not tell place 257 from 256
+    speeds = 10_000.0 ** (-jnp.arange(half, dtype=dtype) / half)
+    angles = places.astype(dtype)[:, None] * speeds  # [steps, d / 2]
+    cos, sin = jnp.cos(angles).astype(x.dtype)[:, None, :], jnp.sin(angles).astype(x.dtype)[:, None, :]
     first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
@@ -48,7 +50,7 @@ def attention_weights(q: jax.Array, k: jax.Array, seen: jax.Array | None) -> jax
     >>> attention_weights(jnp.zeros((1, 1, 1, 2)), jnp.ones((1, 2, 1, 2)), None).ravel().tolist()
     [0.5, 0.5]
     """
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q * (1 / math.sqrt(q.shape[-1])), k)
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q * (1 / math.sqrt(q.shape[-1])), k, preferred_element_type=wide(q).dtype)
     if seen is not None:
         scores = jnp.where(seen, scores, jnp.asarray(HIDDEN, scores.dtype))
     weights = jax.nn.softmax(scores, axis=-1)
@@ -65,7 +67,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, kee
     >>> attend(one, one, 3 * one, None).ravel().tolist()
     [3.0, 3.0]
     """
-    weights = attention_weights(q, k, seen)
+    weights = attention_weights(q, k, seen).astype(v.dtype)
     if keep is not None:
         weights = keep(weights)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
@@ -244,7 +246,7 @@ class Positions(Layer):
                 return x + jax.lax.dynamic_slice_in_dim(p["w"], first, steps)
         if self.kind == "learned":
             return x + p["w"][:steps]
-        return x + sinusoids((first + jnp.arange(steps)).astype(x.dtype), n)
+        return x + sinusoids((first + jnp.arange(steps)).astype(wide(x).dtype), n).astype(x.dtype)
 
 
 def sinusoids(places: jax.Array, n: int) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from pellucid.network.composite import replace_layers
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
 from pellucid.network.layer import Layer, Param, layer, width_of
+from pellucid.network.precision import wide
 
 
 @layer
@@ -29,6 +30,8 @@ class Input(Layer):
     >>> Input().apply(p, jnp.array([[0, 200]], "uint8"), None).tolist()
     [[-2.0, 2.0]]
     """
+
+    full_precision: ClassVar = True
 
     per: Literal["feature", "channel", "all"] = "all"
     shape: tuple[int, ...] | None = None
@@ -48,7 +51,7 @@ class Input(Layer):
         return {"mean": Param(kept, "zeros", trained=False), "scale": Param(kept, "ones", trained=False)}
 
     def apply(self, p, x, ctx):
-        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+        x = wide(x) if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
         y = (x - p["mean"]) / p["scale"]
         if not self.padded:
             return y
@@ -183,7 +186,7 @@ class Dropout(Layer):
             return x
         keep = 1 - p["rate"]
         kept = cheap_uniform(ctx.random(), x.shape) < keep
-        return jnp.where(kept, x / jnp.maximum(keep, 1e-7), 0.0)
+        return jnp.where(kept, wide(x) / jnp.maximum(keep, 1e-7), 0.0)
 
 
 @layer
@@ -199,6 +202,8 @@ class Embed(Layer):
     >>> Embed(2, 3).apply({"w": jnp.arange(6.0).reshape(2, 3)}, jnp.array([1, 0]), None).tolist()
     [[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]
     """
+
+    full_precision: ClassVar = True  # of a common token many gradients add up
 
     vocabulary: int | None
     width: int

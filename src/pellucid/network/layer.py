@@ -31,7 +31,9 @@ except ImportError:  # JAX before 0.10
 
 from pellucid.errors import NetworkError, PellucidError
 from pellucid.network.initial import Initializer
+from pellucid.network.precision import as_were, lowered
 from pellucid.network.probes import Probes
+from pellucid.network.recompute import recomputed
 from pellucid.spec import Spec, register
 
 Params = dict[str, Any]
@@ -55,6 +57,7 @@ class Layer(Spec, family="layer"):
     carries: ClassVar[bool] = False  # it has a state that goes on from one piece of a sequence to the next
     sums_up: ClassVar[bool] = False  # it makes one answer of all steps; left out where each step has a target
     caches: ClassVar[bool] = False  # it keeps all that came before, up to its context
+    full_precision: ClassVar[bool] = False  # its weights and its input come as they are, whatever the run's precision
 
     def declare(self, x: Any) -> dict[str, Param]:
         """The weights that this layer itself owns, given what arrives. A composite owns none, as a rule.
@@ -96,6 +99,7 @@ class Context:
     reverse_only: gradients will be asked for in reverse and nothing else, so that layers may use rules of their own
     that are quicker and have no forward mode. The training step sets it.
     probes: where activation and gradient statistics go; None inserts nothing at all.
+    precision: the type of 16 bits that layers compute in (see `network.precision`); None rounds nothing.
     """
 
     train: bool = False
@@ -106,6 +110,7 @@ class Context:
     carried: Mapping[str, Any] | None = None
     reverse_only: bool = False
     probes: Probes | None = None
+    precision: str | None = None
     declared: dict[str, Param] | None = None  # set while initialising: every Param met, by path
     leaves: list[Leaf] | None = None  # set while tracing for shapes: every leaf met, in order
     updates: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -132,9 +137,10 @@ class Context:
         self.calls += 1
         before = self.calls
         with self._located(part, x):
-            y = part.apply(self._weights(part, own, x), x, self)
+            own = self._weights(part, own, x)
+            y = part.apply(own, x if self.precision is None else self._received(part, x), self)
         if self.calls == before:  # nothing was called inside: a leaf
-            y = self._tap(part, x, y)
+            y = self._tap(part, x, lowered(y, self.precision))
         return y
 
     def random(self) -> jax.Array:
@@ -155,7 +161,7 @@ class Context:
 
     def recall(self, initial: Any) -> Any:
         """What the present layer kept of the piece before, or `initial` where this is the first, or the only one."""
-        return initial if self.carried is None else self.carried.get(self.path, initial)
+        return initial if self.carried is None else as_were(self.carried.get(self.path, initial), initial)
 
     def remember(self, value: Any) -> None:
         """Keep a pytree for the next piece: a recurrent layer's state, attention's keys and values."""
@@ -194,15 +200,16 @@ class Context:
         return carry, ys
 
     def remat(self, body: Callable[["Context", Any], Any], x: Any) -> Any:
-        """`jax.checkpoint` around layers: `body(ctx, x) -> y` is computed again in the backward pass to save memory."""
+        """`body(ctx, x) -> y`, layers that are computed again in the backward pass to save memory."""
 
-        def run(x):
+        def run(given):
             inner = self._inner(self.key)
+            x, inner.valid = given  # what another block made is handed in, not taken from around
             y = body(inner, x)
             self.previous = inner.previous
-            return y, inner.updates, inner.kept, inner.probes.taken if inner.probes else {}
+            return y, inner.updates, inner.kept, inner.probes.taken if inner.probes else {}, inner.valid
 
-        y, updates, kept, taken = jax.checkpoint(run)(x)
+        y, updates, kept, taken, self.valid = recomputed(run, (x, self.valid), self.reverse_only)
         if updates or kept:
             self._refuse_foreign_trace("running state was set")
         self.kept.update(kept)
@@ -217,8 +224,8 @@ class Context:
         probes = None if self.probes is None else Probes(self.probes.slots)
         return Context(
             train=self.train, key=key, state=self.state, mask=self.mask, valid=self.valid, carried=self.carried,
-            reverse_only=self.reverse_only, probes=probes, declared=self.declared, leaves=self.leaves, parts=self.parts,
-            previous=self.previous,
+            reverse_only=self.reverse_only, probes=probes, precision=self.precision, declared=self.declared,
+            leaves=self.leaves, parts=self.parts, previous=self.previous,
         )  # fmt: skip
 
     def _refuse_updates(self, where: str) -> None:
@@ -253,7 +260,18 @@ class Context:
         found = {**flatten(own), **flatten(kept)}
         for name, param in declared.items():
             self._check_weight(name, param, found)
-        return {**own, **nest({name: found[name] for name in declared})}
+        low = None if part.full_precision else self.precision
+        taken = {name: lowered(found[name], low) if param.trained else found[name] for name, param in declared.items()}
+        return {**own, **nest(taken)}
+
+    def _received(self, part: Layer, x: Any) -> Any:
+        """What reaches a layer with weights has their type. An Input, which is the first, reads numbers as they are."""
+        owns = not part.full_precision and bool(part.declare(jax.tree.map(_shape_of, x)))
+        return self.low(x) if owns else x
+
+    def low(self, x: Any) -> Any:
+        """`x` in the type that the layers compute in: for a composite that has computed something by itself."""
+        return lowered(x, self.precision)
 
     def _check_weight(self, name: str, param: Param, own: Params) -> None:
         path = join(self.path, name)

@@ -1,12 +1,14 @@
 """Normalisation: bring what passes between layers to mean 0 and variance 1, then let the network choose again."""
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from pellucid.network.initial import Initializer, Ones
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
+from pellucid.network.precision import wide
 
 
 @layer
@@ -20,6 +22,8 @@ class LayerNorm(Layer):
     >>> [round(v, 3) for v in y[0].tolist()]
     [-1.0, 1.0]
     """
+
+    full_precision: ClassVar = True
 
     epsilon: float = 1e-5
     scale: bool = True
@@ -36,6 +40,7 @@ class LayerNorm(Layer):
         return {**scale, **bias}
 
     def apply(self, p, x, ctx):
+        x = wide(x)
         centred = x - x.mean(-1, keepdims=True)
         y = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.epsilon)
         y = y * p["scale"] if self.scale else y
@@ -52,6 +57,8 @@ class RMSNorm(Layer):
     [[0.849..., 1.131...]]
     """
 
+    full_precision: ClassVar = True
+
     epsilon: float = 1e-5
     scale: bool = True
 
@@ -63,6 +70,7 @@ class RMSNorm(Layer):
         return {"scale": Param((width_of(x),), "ones")} if self.scale else {}
 
     def apply(self, p, x, ctx):
+        x = wide(x)
         y = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
         return y * p["scale"] if self.scale else y
 
@@ -82,6 +90,8 @@ class BatchNorm(Layer):
     >>> round(float(BatchNorm().apply(p, jnp.array([[5.0]]), None)[0, 0]), 4)
     1.0
     """
+
+    full_precision: ClassVar = True
 
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -103,6 +113,7 @@ class BatchNorm(Layer):
         }
 
     def apply(self, p, x, ctx):
+        x = wide(x)
         mean, var = self._of_batch(p, x, ctx) if ctx is not None and ctx.train else (p["mean"], p["var"])
         return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * p["scale"]) + p["bias"]
 

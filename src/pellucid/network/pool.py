@@ -14,6 +14,7 @@ from pellucid.native import calls, usable
 from pellucid.network.conv import as_image
 from pellucid.network.convolve import Padding, Sizes, Window, leave_steps, real_steps, window_of
 from pellucid.network.layer import Layer, layer, show_shape
+from pellucid.network.precision import wide
 
 
 class _Pool(Layer):
@@ -102,6 +103,7 @@ class AvgPool(_Pool):
     padding: Padding = "valid"
 
     def pooled(self, x, window, mask, reverse_only=False):
+        x = wide(x)
         if mask is None and _tiles(window):
             return _blocks(x, window).mean((2, 4))
         padded = window.pads != ((0, 0), (0, 0))
@@ -135,6 +137,7 @@ class GlobalPool(Layer):
                 fix="leave it out, or put it before the layer that flattens",
             )  # fmt: skip
         axes, valid = tuple(range(1, x.ndim - 1)), real_steps(x, ctx)
+        x = wide(x) if self.kind == "mean" else x
         if valid is None:
             return x.mean(axes) if self.kind == "mean" else x.max(axes)
         real = valid[..., None]

@@ -46,6 +46,11 @@ def time_of(path: str) -> str:
     return f"{path}@time"
 
 
+def is_time(path: str) -> bool:
+    """Whether a slot is one of `time_of`."""
+    return path.endswith("@time")
+
+
 @jax.custom_vjp
 def probe(x: jax.Array, slot: jax.Array) -> jax.Array:
     """`x` itself; the gradient with respect to `slot` is `moments` of the gradient that reaches `x`."""

@@ -16,6 +16,7 @@ from pellucid.network.dense import Dense, Dropout, Embed, Output, weighted
 from pellucid.network.initial import GlorotUniform, LeCunNormal
 from pellucid.network.layer import Context, Layer, Param, layer
 from pellucid.network.network import Network
+from pellucid.network.precision import wide
 from pellucid.network.recurrent import GRU, LSTM, Bidirectional, Recurrent, feed_back
 from pellucid.spec import register
 
@@ -54,10 +55,11 @@ def attended(scores: jax.Array, memory: jax.Array, real: jax.Array | None) -> tu
     >>> weights.tolist(), context.tolist()
     ([[0.5, 0.5]], [[2.0]])
     """
+    scores = wide(scores)
     if real is not None:
         real = real.reshape(real.shape[0], *(1,) * (scores.ndim - 2), real.shape[1])
         scores = jnp.where(real, scores, HIDDEN)
-    weights = jax.nn.softmax(scores, axis=-1)
+    weights = jax.nn.softmax(scores, axis=-1).astype(memory.dtype)
     if scores.ndim == 2:
         return weights, jnp.einsum("bs,bsm->bm", weights, memory)
     return weights, jnp.einsum("bts,bsm->btm", weights, memory)

@@ -121,6 +121,8 @@ class TiedEmbedding(Layer):
     [[[1.0, 0.0], [0.0, 4.0]]]
     """
 
+    full_precision: ClassVar = True
+
     vocabulary: int | None
     width: int
     body: Layer
@@ -137,8 +139,8 @@ class TiedEmbedding(Layer):
 
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
-        y = ctx.call("body", self.body, p, Embed(self.vocabulary, self.width).apply(p, x, None))
-        return weighted(y, p["w"].T)
+        y = ctx.call("body", self.body, p, ctx.low(Embed(self.vocabulary, self.width).apply(p, x, None)))
+        return weighted(y, ctx.low(p["w"]).T)
 
 
 @register("transformer")

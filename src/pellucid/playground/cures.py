@@ -46,6 +46,8 @@ def _change(key: str, value: Any, choices: Choices) -> dict[str, Any] | None:
         return {"learning_rate": float(value)}
     if key == "activation" and value in ACTIVATIONS:
         return {"activations": (value,), "initials": ("suited",)}
+    if key == "initial" and value == "auto":
+        return {"initials": ("suited",)}
     if key == "initial" and value in NAMES:
         return {"initials": (NAMES[value],)}
     if key == "network" and isinstance(value, dict) and value.get("type") == "mlp":

@@ -7,7 +7,8 @@
      "weight": {"gradient": [...], "update": [...], "rms": [...]},                          one value a weight
      "time": {"lstm1": [...]}}          of a recurrent layer: rms of the gradient, in 16 stretches of its steps
     {"kind": "chunk", "step": 500, "norm": [...],                                           one norm a weight
-     "loss": {"mean": ..., "std": ..., "min": ..., "max": ..., "turns": ...}}               of the chunk's steps
+     "loss": {"mean": ..., "std": ..., "min": ..., "max": ..., "turns": ...},               of the chunk's steps
+     "scale": 65536.0, "skipped": 2}       in float16: what the loss is multiplied by; steps not made since the start
     {"kind": "units", "step": 500, "dead": [...], "saturated": [...], "rank": [...]}        one value a layer
     {"kind": "epoch", "epoch": 1, "step": 500, "train": {...}, "sample": {...}, "validation": {...}}
 

@@ -19,6 +19,7 @@ from pellucid.data import Part
 from pellucid.network.composite import walk
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network
+from pellucid.network.remat import in_blocks
 from pellucid.network.rows import pad_rows
 from pellucid.network.trace import carried_over, operations, trace
 from pellucid.signals.record import numbers as round_all
@@ -32,6 +33,7 @@ from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.order import Orders, by_blocks, by_rows
+from pellucid.train.precision import Precision, to_record
 from pellucid.train.schedules import Schedule
 from pellucid.train.shard_feed import ShardFeed
 from pellucid.train.shards import Orders as ShardOrders
@@ -68,6 +70,9 @@ class Settings:
     shuffle: str = "rows"  # or "blocks" of neighbouring rows (see `order`)
     mesh: jax.sharding.Mesh | None = None  # of several devices, over which a step is divided
     shards: int = 1  # into which the rows are dealt (see train/shards.py)
+    precision: Precision = "float32"  # what the layers compute in
+    accumulate: int = 1  # parts that a batch is computed in, one after the other
+    remat: str = "none"  # "blocks": what is inside a block is computed again on the way back
 
 
 @dataclass(frozen=True)
@@ -124,13 +129,16 @@ class Loop:
         streams = settings.text and carries(network.layer)
         batch, rows = batches(len(train.y), settings.batch_size, settings.text)
         batch = filled(batch, rows, settings.shards)
+        blocks = in_blocks(network.layer, example) if settings.remat == "blocks" else None
         self.program = Program(
-            layer=network.layer, loss=settings.loss, optimizer=settings.optimizer.structure(),
-            schedule=settings.schedule, batch=batch, rows=rows, context=train.x.shape[1] if settings.text else 0,
+            layer=network.layer if blocks is None else blocks.layer, loss=settings.loss,
+            optimizer=settings.optimizer.structure(), schedule=settings.schedule, batch=batch, rows=rows,
+            context=train.x.shape[1] if settings.text else 0,
             streams=streams, augment=settings.augment, streamed=not isinstance(train.x, np.ndarray),
             watched=tuple(self.kinds),
             timed=tuple(path for path, kind in self.kinds.items() if kind in ("rnn", "lstm", "gru")),
             frozen=settings.frozen, groups=tuple(group for group, _ in settings.rates),
+            precision=settings.precision, accumulate=min(settings.accumulate, batch),
             mesh=settings.mesh, shards=settings.shards,
         )  # fmt: skip
         self.numbers: dict[str, float] = {**settings.optimizer.numbers(), "total": settings.updates, "plateau": 1.0}
@@ -212,7 +220,8 @@ class Loop:
         if self.program.watched:
             norm = round_all([float(s) ** 0.5 for s in squares.values()])
             said = of_losses(losses)
-            measured.append({"kind": "chunk", "step": self.step, "norm": norm, "loss": said})
+            told = to_record(self.carry.scale)
+            measured.append({"kind": "chunk", "step": self.step, "norm": norm, "loss": said, **told})
         loss = float(self.carry.loss) / max(float(self.carry.weight), 1e-30)
         return ChunkEnded(self.epoch + 1, self.step, loss, self.step - before, measured)
 
@@ -301,7 +310,7 @@ class Loop:
     def _lines(self, rows: Any, segments: list[tuple[int, int]]) -> list[dict[str, Any]]:
         lines = []
         for i, (_, measured) in enumerate(segments):
-            if measured:
+            if measured and not (self.carry.scale and np.isnan(rows.rate[i])):  # else the step was not made
                 gradient, update, weight = np.sqrt(np.asarray(rows.weights[i], np.float64)).T
                 time = np.sqrt(np.asarray(rows.time[i], np.float64))
                 timed = {path: round_all(row) for path, row in zip(self.program.timed, time, strict=True)}

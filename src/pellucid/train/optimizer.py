@@ -48,7 +48,8 @@ class Optimizer(Spec, family="optimizer"):
     use become next to 0. Tibshirani 1996.
     clip_value, clip_norm: the largest absolute value of each gradient, and the largest norm of all together.
     accumulate: batches whose gradients are averaged into one update; equals one batch that many times as large (where
-    the batches weigh the same). Updates that are incomplete when training ends are not made.
+    the batches weigh the same). Updates that are incomplete when training ends are not made. (One batch in
+    several parts is the run's own `accumulate`: see `train/accumulate.py`.)
     """
 
     learning_rate: float | None = None

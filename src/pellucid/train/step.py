@@ -16,9 +16,12 @@ import optax
 
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
+from pellucid.network.precision import as_were, wide
 from pellucid.network.probes import BINS, Probes, sample, time_of
 from pellucid.train import mesh as meshes
+from pellucid.train import precision
 from pellucid.train import shards as sharded
+from pellucid.train.accumulate import Batch, in_parts
 from pellucid.train.augment import Augmentation
 from pellucid.train.augment import augment as augmented
 from pellucid.train.loss import Loss
@@ -47,6 +50,7 @@ class Carry(NamedTuple):
     loss: jax.Array  # sum over the epoch's examples so far
     weight: jax.Array  # the sum of their weights
     carried: Any = ()  # what recurrent layers keep from one piece of the text to the next
+    scale: Any = ()  # of the loss, where gradients have too few bits (`precision.Scale`)
 
 
 class Measured(NamedTuple):
@@ -81,6 +85,8 @@ class Program:
     augment: tuple[Augmentation, ...] = ()
 
     streamed: bool = False  # the examples on the device are those of one chunk
+    precision: str = "float32"  # what the layers compute in
+    accumulate: int = 1  # parts that a batch is computed in
     mesh: jax.sharding.Mesh | None = None  # of several devices
     shards: int = 1  # into which the rows are dealt
 
@@ -113,6 +119,7 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
     return Carry(
         copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
+        precision.begin(program.precision),
     )  # fmt: skip
 
 
@@ -126,7 +133,8 @@ def _start_on_mesh(program: Program, mesh: Any, params: Arrays, state: Any, numb
         opt = program.optimizer.transform(numbers).init(program.trained(params))
         zero = jnp.zeros((), jnp.float32)
         streams = zeros_like(carried) if program.streams else ()
-        return Carry({}, {}, opt, jnp.zeros((), jnp.int32), zero, zero + 0, streams)
+        begun = precision.begin(program.precision)
+        return Carry({}, {}, opt, jnp.zeros((), jnp.int32), zero, zero + 0, streams, begun)
 
     places = meshes.of_carry(mesh, jax.eval_shape(rest, params))
     made = jax.jit(rest, out_shardings=places)(params)
@@ -169,30 +177,22 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     trained = program.trained(carry.params)
     slots = Probes.empty(program.watched, program.timed) if measure else {}
 
-    def objective(trained, slots):
-        ctx = Context(
-            train=True, key=key, state=carry.state, mask=mask, reverse_only=True,
-            carried=carry.carried if program.streams else None, probes=Probes(slots) if measure else None,
-        )  # fmt: skip
-        weights = meshes.gathered(program.mesh, {**carry.params, **trained})
-        outputs = ctx.run(program.layer, nest(weights), x)
-        losses = cast(jax.Array, program.loss.per_example(outputs, y))  # [batch]
-        if mix is not None:
-            partner, share = mix
-            losses = share * losses + (1 - share) * program.loss.per_example(outputs, y[partner])
-        if weight is None:
-            total, summed = jnp.float32(program.batch), jnp.sum(losses)
-        else:
-            total = jnp.sum(weight) if counted is None else counted
-            summed = jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
-        taken = ctx.probes.taken if ctx.probes else {}
-        mean = summed / (total if weight is None else jnp.where(total > 0, total, 1))
-        return mean, (summed, total, merge_updates(carry.state, ctx.updates), taken, ctx.kept)
+    def slopes(batch: Batch, key, state, carried, total=None):
+        objective = _objective(program, carry, batch, key, state, carried, total, measure)
+        return jax.value_and_grad(meshes.regathering(program.mesh, objective), (0, 1), True)(trained, slots)
 
-    (loss, (summed, total, state, taken, kept)), (grads, felt) = jax.value_and_grad(
-        meshes.regathering(program.mesh, objective), argnums=(0, 1), has_aux=True
-    )(trained, slots)
+    batch, fine = Batch(x, y, weight, mask, mix, y), None
+    if program.accumulate == 1:
+        found = slopes(batch, key, carry.state, carry.carried, counted)
+    else:
+        zeros = zeros_like(trained), slots, Probes.empty(program.watched) if measure else {}
+        found = in_parts(program.accumulate, slopes, batch, key, carry.state, carry.carried, zeros)
+    (loss, (summed, total, state, taken, kept)), (grads, felt) = found
     grads = meshes.sliced(program.mesh, grads)
+    scale = carry.scale
+    if scale:
+        loss, grads, felt = precision.unscaled(scale, loss, grads, felt)
+        fine, scale = precision.judged(scale, grads)
     rate = (
         numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
     )
@@ -201,7 +201,11 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     updates = _by_group(program, numbers, cast(Arrays, updates))
     params = {**carry.params, **cast(Arrays, optax.apply_updates(trained, updates))}
     carried = kept if program.streams else ()
-    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, carried)
+    if fine is not None:
+        kept_as_is = (carry.params, carry.state, carry.optimizer)
+        params, state, opt = precision.made(fine, (params, state, opt), kept_as_is)
+        updates, rate = precision.made(fine, (updates, rate), (zeros_like(updates), jnp.nan))
+    new = Carry(params, state, opt, carry.step + 1, carry.loss + summed, carry.weight + total, carried, scale)
     new = meshes.settled(program.mesh, new)
     if not measure:
         return new, loss, None
@@ -209,6 +213,41 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
         carry.step, loss, jnp.asarray(rate, jnp.float32), _stack(taken, program.watched), _stack(felt, program.watched),
         _weights(program, carry.params, grads, updates), _by_time(program, felt),
     )  # fmt: skip
+
+
+def _objective(program: Program, carry: Carry, batch: Batch, key, state, carried, total, measure: bool):
+    """What is differentiated by (trained weights, probes' slots): their loss on these rows, and what comes with it.
+
+    total: what the sum of the losses is divided by; None: the weight of these rows themselves.
+    """
+    x, y, weight, mask, mix, whole = batch
+    low = None if program.precision == "float32" else program.precision
+
+    def objective(trained, slots):
+        ctx = Context(
+            train=True, key=key, state=state, mask=mask, reverse_only=True, precision=low,
+            carried=carried if program.streams else None, probes=Probes(slots) if measure else None,
+        )  # fmt: skip
+        weights = meshes.gathered(program.mesh, {**carry.params, **trained})
+        outputs = jax.tree.map(wide, ctx.run(program.layer, nest(weights), x))
+        losses = cast(jax.Array, program.loss.per_example(outputs, y))  # [batch]
+        if mix is not None:
+            partner, share = mix
+            losses = share * losses + (1 - share) * program.loss.per_example(outputs, whole[partner])
+        if weight is None:
+            own, summed = jnp.float32(program.batch), jnp.sum(losses)
+        else:
+            own = jnp.sum(weight) if total is None else total
+            summed = jnp.sum(cast(jax.Array, jnp.where(weight > 0, losses * weight, 0)))
+        taken = ctx.probes.taken if ctx.probes else {}
+        over = own if total is None else total
+        mean = summed / (over if weight is None else jnp.where(over > 0, over, 1))
+        kept = as_were(ctx.kept, carried) if program.streams and low else ctx.kept
+        after = merge_updates(state, ctx.updates)
+        after = after if low is None else as_were(after, state)
+        return precision.scaled(mean, carry.scale), (summed, over, after, taken, kept)
+
+    return objective
 
 
 def _by_time(program: Program, felt: Arrays) -> jax.Array:

@@ -86,23 +86,24 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
         weights = [jnp.full_like(g, jnp.nan) for g in slopes] if params is None else jax.tree.leaves(params)
         place, before = _place(state.step, every), _place(state.step - 1, every)
 
-        def moved(_, rows):
-            """How far the weights went since the last update, which was measured."""
-            apart = [_mean_square(_sample(w) - k) for w, k in zip(weights, state.kept, strict=True)]
-            return rows.at[before, :, 5].set(jnp.stack(apart))
-
-        def measured(_, carry):
-            rows, steps, _ = carry
+        def look(slopes, weights, kept):
+            """What is known of an update before it is made, and how far the weights went since the last look."""
+            samples = [_sample(w) for w in weights]
+            apart = [_mean_square(w - k) for w, k in zip(samples, kept, strict=True)]
             row = [
-                jnp.concatenate([moments(g), jnp.stack([jnp.nan, _mean_square(_sample(w))])])
-                for g, w in zip(slopes, weights, strict=True)
+                jnp.concatenate([moments(g), jnp.stack([jnp.nan, _mean_square(w)])])
+                for g, w in zip(slopes, samples, strict=True)
             ]
-            return rows.at[place].set(jnp.stack(row)), steps.at[place].set(state.step), [_sample(w) for w in weights]
+            return jnp.stack(row).astype(jnp.float32), jnp.stack(apart).astype(jnp.float32), samples
+
+        def pass_by(slopes, weights, kept):
+            return jnp.zeros((len(slopes), 7), jnp.float32), jnp.zeros(len(slopes), jnp.float32), kept
 
         rows, steps, kept = state.rows, state.steps, state.kept
-        if slopes:  # loops of one round or none, not `cond`, through which a CPU copies what it carries
-            rows = jax.lax.fori_loop(0, (before < ROWS).astype(jnp.int32), moved, rows)
-            rows, steps, kept = jax.lax.fori_loop(0, (place < ROWS).astype(jnp.int32), measured, (rows, steps, kept))
+        if slopes:  # weights go into a `cond` and none comes out: what a loop reads, XLA copies at each step on a CPU
+            row, apart, kept = jax.lax.cond((before < ROWS) | (place < ROWS), look, pass_by, slopes, weights, kept)
+            rows = rows.at[before, :, 5].set(apart, mode="drop").at[place].set(row, mode="drop")
+            steps = steps.at[place].set(state.step, mode="drop")
         updates, after = inner.update(updates, state.inner, params, **extra)
         return updates, WatchState(state.step + 1, steps, rows, kept, state.shapes, after)
 

@@ -113,9 +113,10 @@ def tried(trial: dict[str, Any]) -> str:
     def mean(values: Any) -> float:
         return sum(map(float, values)) / max(len(values), 1)
 
+    start = f" from update {trial['start']:,} on" if trial.get("start") else ""
     verdict = "it helps" if trial["helps"] else "no gain beyond the noise"
     return (
-        f"tried {trial['remedy']['text'] or 'it'}: after {trial['steps']:,} updates the loss is "
+        f"tried {trial['remedy']['text'] or 'it'}: after {trial['steps']:,} updates{start} the loss is "
         f"{mean(trial['treated']):.4g}, and {mean(trial['without']):.4g} without ({len(trial['treated'])} "
         f"seed{'s' if len(trial['treated']) != 1 else ''}): {verdict}"
     )

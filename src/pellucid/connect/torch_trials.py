@@ -1,0 +1,304 @@
+# pyright: reportMissingImports=false
+"""Trials for a PyTorch loop: copies of the model and its optimizer are trained for a while, one as it is, others with a
+remedy each, from the same state on the same batches, and what helps beyond the seeds' noise is said with numbers.
+
+The loop itself hands over a loss, `loss(model, *batch)`, and batches; a step is `zero_grad`, backward, `step`. Nothing
+of the user's is touched: gradients go to the copies alone, and random states are put back (torch's on the processor and
+on the model's device, a DataLoader's own, Python's, NumPy's).
+"""
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from pellucid.connect.torch_remedies import Branch, Change, changes, first_of, redraw
+from pellucid.connect.trials import Clock, Trials, checked, tried
+from pellucid.doctor.finding import Finding
+from pellucid.errors import SettingError
+
+Loss = Callable[..., torch.Tensor]
+MOST_BYTES = 256 * 2**20  # of batches that are kept
+TIMED = 3  # steps, by which the others are foretold
+
+
+def try_remedies(
+    model: nn.Module, optimizer: Optimizer, loss: Loss, batches: Iterable[Any], validation: Iterable[Any] | None,
+    findings: list[Finding], *, steps: int, seconds: float, seeds: int, fresh: bool | None, begun: str,
+) -> Trials:  # fmt: skip
+    """See `Watch.try_remedies`."""
+    checked(steps, seconds, seeds)
+    with untouched(model, batches, validation), torch.inference_mode(False), torch.enable_grad():
+        train = _kept(batches, model, "batches", steps)
+        unseen = train if validation is None else _kept(validation, model, "validation")
+        finite = all(bool(p.isfinite().all()) for p in model.parameters())
+        anew = not finite if fresh is None else fresh
+        branches = Branches(model, optimizer, loss, train, unseen, anew, seconds)
+        try:
+            before, cost = branches.measure()
+            branches.changes = {c.remedy.line(): c for c in changes(model, optimizer, train, findings)}
+            wanted = [change.remedy for change in branches.changes.values()]
+            found, notes = tried(branches, wanted, steps, seeds, before, cost, branches.clock.fitting)
+        except torch.OutOfMemoryError as error:
+            raise SettingError(
+                "there is no memory for a copy of the model", where="try_remedies",
+                expected="room for a second model, its gradients and its optimizer", got=str(error).splitlines()[0],
+                fix="smaller batches, or a copy of both on the CPU",
+            ) from None  # fmt: skip
+    if not finite and fresh is None:
+        notes.insert(0, "the weights are not finite: all branches begin anew")
+    state = "weights drawn anew" if anew else begun
+    return Trials(found, state, [*notes, *branches.notes], "training" if validation is None else "validation")
+
+
+class Branches:
+    """Trains copies; see `doctor.trial.Trainer`."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, loss: Loss, train: list[Any], unseen: list[Any], anew: bool,
+        seconds: float,
+    ):  # fmt: skip
+        self.model, self.optimizer, self.loss, self.anew = model, optimizer, loss, anew
+        self.train, self.unseen, self.clock = train, unseen, Clock(seconds)
+        self.changes: dict[str, Change] = {}
+        self.notes: list[str] = []
+
+    def seconds_left(self) -> float:
+        return self.clock.seconds_left()
+
+    def measure(self) -> tuple[float, tuple[float, float]]:
+        """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
+        began = time.perf_counter()
+        branch = self._copy(None, 0)
+        try:
+            before = self._score(branch)
+            self._steps(branch, 0, 1)  # warms up
+        except (SettingError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise _refused(error) from error
+        other = time.perf_counter() - began
+        began = time.perf_counter()
+        self._steps(branch, 1, TIMED)
+        return before, ((time.perf_counter() - began) / TIMED, other)
+
+    def branch(self, settings: dict[str, Any], seed: int, steps: int) -> float:
+        if not settings:
+            return self._trained(None, seed, steps)
+        change = next(c for c in self.changes.values() if c.remedy.settings == settings)
+        try:
+            return self._trained(change, seed, steps)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of a model that does not bear the change
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.notes.append(f"{change.remedy.text}: cannot be tried on this model ({reason})")
+            return math.nan
+
+    def _trained(self, change: Change | None, seed: int, steps: int) -> float:
+        branch = self._copy(change, seed)
+        return self._score(branch) if self._steps(branch, seed, steps) else math.inf
+
+    def _copy(self, change: Change | None, seed: int) -> Branch:
+        branch = Branch(*copied(self.model, self.optimizer))
+        torch.manual_seed(seed)
+        if self.anew or (change is not None and change.anew):
+            left = redraw(branch.model)
+            branch.optimizer.state.clear()
+            note = f"kept as they are, for their modules have no reset_parameters: {', '.join(left[:3])}"
+            if left and note not in self.notes:
+                self.notes.append(note)
+        if change is not None:
+            change.apply(branch)
+        if not branch.model.training:
+            branch.model.train()
+        return branch
+
+    def _steps(self, branch: Branch, seed: int, steps: int) -> bool:
+        """Make so many updates -> whether all losses were finite. The order of the batches is the seed's."""
+        order = _order(len(self.train), steps, seed)
+        torch.manual_seed(seed)
+        trained = [p for group in branch.optimizer.param_groups for p in group["params"] if p.requires_grad]
+        for place in order:
+            batch = branch.prepare(self.train[place])
+
+            def closure(batch: Any = batch) -> torch.Tensor:
+                branch.optimizer.zero_grad()
+                value = _call(self.loss, branch.model, batch)
+                value.backward(inputs=trained)
+                if branch.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(trained, branch.clip_norm)
+                return value.detach()
+
+            if isinstance(branch.optimizer, torch.optim.LBFGS):
+                value = branch.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+            else:
+                value = closure()
+                branch.optimizer.step()
+            if not math.isfinite(float(value)):
+                return False
+        if steps and all(p.grad is None for p in trained):
+            raise _refused("the loss gave no gradient to the model that it was handed")
+        return True
+
+    def _score(self, branch: Branch) -> float:
+        """The mean loss in evaluation, each example counting alike."""
+        modes = {module: module.training for module in branch.model.modules()}
+        branch.model.eval()
+        with torch.no_grad():
+            pairs = []
+            for batch in self.unseen:
+                x = first_of(batch)
+                rows = len(x) if x is not None and x.dim() else 1
+                pairs.append((rows, float(_call(self.loss, branch.model, branch.prepare(batch)))))
+        for module, mode in modes.items():
+            module.training = mode
+        value = sum(rows * one for rows, one in pairs) / sum(rows for rows, _ in pairs)
+        return value if math.isfinite(value) else math.inf
+
+
+def _call(loss: Loss, model: nn.Module, batch: Any) -> torch.Tensor:
+    value = loss(model, *batch) if isinstance(batch, tuple | list) else loss(model, batch)
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+        raise _refused(f"it gave {got}")
+    return value
+
+
+def _refused(got: Any) -> SettingError:
+    return SettingError(
+        "this loss cannot be tried", where="loss", expected="a function of (model, *batch) that gives one number",
+        got=f"{type(got).__name__}: {str(got).splitlines()[0]}" if isinstance(got, Exception) else got,
+        fix="w.try_remedies(lambda model, x, y: cross_entropy(model(x), y), batches)",
+    )  # fmt: skip
+
+
+def _order(count: int, steps: int, seed: int) -> list[int]:
+    """Which batch each step takes: all of them in an order of the seed's, again and again."""
+    generator, order = np.random.default_rng(seed), []
+    while len(order) < steps:
+        order += generator.permutation(count).tolist()
+    return order[:steps]
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def copied(model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    """A model and an optimizer that share nothing with the given ones."""
+    try:
+        memo: dict[int, Any] = {}
+        twin, second = copy.deepcopy(model, memo), _second(optimizer, memo)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no message"
+        raise SettingError(
+            "the model cannot be copied, so nothing can be tried", where=type(model).__name__,
+            expected="what copy.deepcopy can copy", got=f"{type(error).__name__}: {reason}",
+            fix="keep no tensors with a history in the module (use detach()), and no open files or locks",
+        ) from error  # fmt: skip
+    own = {t.data_ptr() for t in [*model.parameters(), *model.buffers()] if t.numel()}
+    held = [p for group in second.param_groups for p in group["params"]]
+    if any(t.data_ptr() in own for t in [*twin.parameters(), *twin.buffers(), *held] if t.numel()):
+        raise SettingError(
+            "the model cannot be copied, so nothing can be tried", where=type(model).__name__,
+            expected="a copy with weights of its own", got="a copy that shares weights with the model",
+            fix="let __deepcopy__ copy the weights too",
+        )  # fmt: skip
+    return twin, second
+
+
+def _second(optimizer: Optimizer, memo: dict[int, Any]) -> Optimizer:
+    """A copy that holds the model's copied weights. (`copy.deepcopy` of an optimizer forgets what a class like LBFGS
+    keeps besides state and groups.) Hooks, and what a schedule wraps around `step`, stay behind."""
+    state = {name: v for name, v in vars(optimizer).items() if name != "step" and not name.startswith("_optimizer_")}
+    made = type(optimizer).__new__(type(optimizer))
+    made.__setstate__(copy.deepcopy(state, memo))
+    return made
+
+
+def _kept(batches: Iterable[Any], model: nn.Module, where: str, most: int | None = None) -> list[Any]:
+    """The first batches, on the model's device: as many as the steps need, and as fit."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    kept, size = [], 0
+    try:
+        for batch in _iterated(batches):
+            batch = _moved(batch, device)
+            kept.append(batch)
+            size += _bytes(batch)
+            if len(kept) == most or size > MOST_BYTES:
+                break
+    except TypeError as error:
+        raise SettingError("these are no batches", where=where, expected="an iterable", got=error) from error
+    if not kept:
+        raise SettingError("there are no batches", where=where, expected="at least one", got="an empty iterable",
+                           fix="give a DataLoader or a list, not an iterator that is used up")  # fmt: skip
+    return kept
+
+
+def _iterated(batches: Any) -> Iterator[Any]:
+    if isinstance(batches, torch.Tensor):
+        raise TypeError("one tensor")
+    if isinstance(batches, torch.utils.data.DataLoader) and batches.num_workers and batches.persistent_workers:
+        return batches._get_iterator()  # the loop itself may be in the midst of the one that it keeps
+    return iter(batches)
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.detach().to(device)
+    if isinstance(batch, dict):
+        return type(batch)({name: _moved(part, device) for name, part in batch.items()})
+    if isinstance(batch, tuple | list):
+        parts = [_moved(part, device) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch.to(device) if hasattr(batch, "to") else batch
+
+
+def _bytes(batch: Any) -> int:
+    if isinstance(batch, torch.Tensor):
+        return batch.numel() * batch.element_size()
+    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple | list) else ()
+    return sum(map(_bytes, parts))
+
+
+# -- what is put back -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def untouched(model: nn.Module, *loaders: Any) -> Iterator[None]:
+    """All random states are put back at the end."""
+    devices = {p.device for p in model.parameters() if p.device.type not in ("cpu", "meta")}
+    own, numpys = random.getstate(), np.random.get_state()
+    generators = [g for loader in loaders for g in _generators(loader)]
+    states = [g.get_state() for g in generators]
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        for kind in {device.type for device in devices}:
+            places = [device for device in devices if device.type == kind]
+            stack.enter_context(torch.random.fork_rng(places, device_type=kind))
+        try:
+            yield
+        finally:
+            random.setstate(own)
+            np.random.set_state(numpys)
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+
+
+def _generators(loader: Any) -> Iterator[torch.Generator]:
+    sampler = getattr(loader, "sampler", None)
+    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    for owner in (loader, sampler, inner):
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            yield generator
