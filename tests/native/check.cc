@@ -125,6 +125,30 @@ void check_convolution(const Kernels& k, Parallel& pool) {
   compare("convolve_dw", dw, tdw, shape), compare("convolve_db", db, tdb, shape);
 }
 
+void check_dense(const Kernels& k, Parallel& pool) {
+  const Density d{draw(1, 40), draw(1, 90), draw(0, 2) ? draw(1, 70) : 32 * draw(1, 3)};
+  Array x(d.rows * d.inputs), w(d.inputs * d.outputs), bias(d.outputs), dy(d.rows * d.outputs), y(dy.n), dx(x.n);
+  Array dw(w.n), db(d.outputs);
+  x.drawn(), w.drawn(), bias.drawn(), dy.drawn();
+  std::vector<double> ty(y.n), tdx(x.n), tdw(w.n), tdb(d.outputs);
+  for (long i = 0; i < d.rows; ++i)
+    for (long o = 0; o < d.outputs; ++o) {
+      const double g = dy.p[i * d.outputs + o];
+      ty[i * d.outputs + o] = bias.p[o], tdb[o] += g;
+      for (long n = 0; n < d.inputs; ++n) {
+        ty[i * d.outputs + o] += double(x.p[i * d.inputs + n]) * w.p[n * d.outputs + o];
+        tdx[i * d.inputs + n] += g * w.p[n * d.outputs + o];
+        tdw[n * d.outputs + o] += g * x.p[i * d.inputs + n];
+      }
+    }
+  k.dense(pool, d, x.p, w.p, bias.p, y.p);
+  k.dense_dx(pool, d, dy.p, w.p, dx.p);
+  k.dense_dw(pool, d, x.p, dy.p, dw.p, db.p);
+  const auto shape = shown(d.rows, d.inputs, d.outputs);
+  compare("dense", y, ty, shape), compare("dense_dx", dx, tdx, shape);
+  compare("dense_dw", dw, tdw, shape), compare("dense_db", db, tdb, shape);
+}
+
 void check_pooling(const Kernels& k, Parallel& pool) {
   Pooling p{};
   p.batch = draw(1, 4), p.channels = draw(1, 40), p.rows = draw(1, 3), p.columns = draw(1, 3);
@@ -296,7 +320,7 @@ int main(int count, char** given) {
   }
   for (long i = 0; i < cases; ++i) {
     Threads pool(static_cast<int>(draw(1, 3)));
-    check_convolution(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
+    check_convolution(*k, pool), check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
   }
   std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
   return failures == 0 ? 0 : 1;

@@ -76,6 +76,14 @@ def test_a_convolution_over_sequences_and_over_many_threads_worth_of_small_image
 
 
 @here
+@settings(max_examples=4, deadline=None)
+@given(st.integers(8, 70), st.integers(100, 300), st.integers(32, 70), st.booleans())
+def test_a_dense_layer_and_its_gradients(rows, n, width, bias):
+    rows = max(rows, -(-500_000 // (n * width)))  # smaller products are XLA's
+    agree(Dense(width, bias=bias), drawn((rows, n), width) / np.sqrt(n))
+
+
+@here
 @pytest.mark.parametrize("layer", [MaxPool(2), MaxPool(3, stride=2, padding="same"), MaxPool(2, stride=1)])
 def test_the_largest_of_windows(layer):
     agree(layer, drawn((3, 8, 7, 19), 2))

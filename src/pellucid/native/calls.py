@@ -88,6 +88,26 @@ def _convolve_back(how: Sliding, kept: Any, dy: jax.Array) -> Any:
 convolve.defvjp(_convolve_forward, _convolve_back)
 
 
+# -- dense layers -----------------------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def dense(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+    """x·w + b. x: [rows, n], w: [n, width], b: [width] or None -> [rows, width]; a way back, and no forward mode."""
+    b = jnp.zeros((0,), jnp.float32) if b is None else b
+    return _call("dense", _float32(x.shape[0], w.shape[1]), x, w, b)
+
+
+def _dense_back(kept: Any, dy: jax.Array) -> Any:
+    x, w, unbiased = kept
+    dx = _call("dense_dx", _float32(*x.shape), dy, w)  # dropped where nothing needs it
+    dw, db = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), x, dy)
+    return dx, dw, None if unbiased else db
+
+
+dense.defvjp(lambda x, w, b: (dense(x, w, b), (x, w, b is None)), _dense_back)
+
+
 # -- pooling ----------------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,20 @@ from pathlib import Path
 from pellucid.errors import PellucidWarning
 from pellucid.native.devices import several
 
-VERSION = 1  # of what the library's names take and give; source/ffi.cc has the same number
+VERSION = 2  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
-NAMES = ("convolve", "convolve_dx", "convolve_dw", "largest", "largest_dx", "recur", "recur_back")
+NAMES = (
+    "convolve",
+    "convolve_dx",
+    "convolve_dw",
+    "dense",
+    "dense_dx",
+    "dense_dw",
+    "largest",
+    "largest_dx",
+    "recur",
+    "recur_back",
+)
 OFF = "PELLUCID_NATIVE"  # "0": plain JAX
 
 

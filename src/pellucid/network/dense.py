@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
+from pellucid.native import calls, usable
 from pellucid.network.composite import replace_layers
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
@@ -85,6 +86,15 @@ def weighted(x: jax.Array, w: jax.Array) -> jax.Array:
     return (rows @ w).reshape(*x.shape[:-1], w.shape[-1])
 
 
+SMALL = 1e6, 1e8  # operations of a product: between them the kernels are quicker than XLA, and its call is worth it
+
+
+def _small(x: jax.Array, w: jax.Array) -> bool:
+    """Whether x·w, by its sizes, is one that a native kernel computes quicker."""
+    rows = math.prod(x.shape[:-1])
+    return rows >= 8 and w.shape[1] >= 16 and SMALL[0] <= 2 * rows * w.shape[0] * w.shape[1] <= SMALL[1]
+
+
 @layer
 class Dense(Layer):
     """y = x·w + b: `width` neurons, each a weighted sum of all inputs plus a bias. It acts on the last axis.
@@ -112,8 +122,11 @@ class Dense(Layer):
         return {"w": Param((width_of(x), self.width), self.initial), **bias}
 
     def apply(self, p, x, ctx):
-        y = weighted(x, p["w"])
-        return y + p["b"] if self.bias else y
+        w, b = p["w"], p["b"] if self.bias else None
+        if ctx is not None and ctx.reverse_only and _small(x, w) and usable(x, w, *([] if b is None else [b])):
+            return calls.dense(x.reshape(-1, w.shape[0]), w, b).reshape(*x.shape[:-1], w.shape[1])
+        y = weighted(x, w)
+        return y if b is None else y + b
 
 
 @layer

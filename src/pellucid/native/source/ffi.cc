@@ -131,6 +131,24 @@ ffi::Error convolve_dw(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, 
   });
 }
 
+Density density(const Floats& x, const Floats& y) {
+  return {x.dimensions()[0], x.dimensions()[1], y.dimensions()[1]};
+}
+
+ffi::Error dense(ffi::ThreadPool threads, Floats x, Floats w, Floats bias, Result y) {
+  return guarded(threads, [&](Pool& pool) { kernels().dense(pool, density(x, *y), at(x), at(w), at(bias), at(y)); });
+}
+
+ffi::Error dense_dx(ffi::ThreadPool threads, Floats dy, Floats w, Result dx) {
+  return guarded(threads, [&](Pool& pool) { kernels().dense_dx(pool, density(*dx, dy), at(dy), at(w), at(dx)); });
+}
+
+ffi::Error dense_dw(ffi::ThreadPool threads, Floats x, Floats dy, Result dw, Result db) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().dense_dw(pool, density(x, dy), at(x), at(dy), at(dw), at(db));
+  });
+}
+
 // numbers: size, stride, padding before, each (rows, columns)
 Pooling pooling(Numbers g, ffi::Span<const int64_t> x, ffi::Span<const int64_t> y) {
   Pooling p{};
@@ -186,7 +204,7 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 1; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 2; }
 
 #pragma GCC visibility push(default)
 
@@ -199,6 +217,11 @@ PELLUCID_CALL(convolve_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>
                                .Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(convolve_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                                .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                         .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(dense_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
+                            .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                            .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(largest_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()

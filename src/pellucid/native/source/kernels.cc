@@ -10,10 +10,12 @@ namespace {
 
 #include "simd.h"
 #include "convolve.h"
+#include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
 
-const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, largest, largest_dx, recur, recur_back};
+const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, dense, dense_dx, dense_dw,
+                       largest, largest_dx, recur, recur_back};
 
 }  // namespace
 

@@ -17,6 +17,11 @@ struct Convolution {
   long pad_top, pad_left;
 };
 
+// y[i, o] = bias[o] + sum over n of x[i, n] * w[n, o]
+struct Density {
+  long rows, inputs, outputs;
+};
+
 // The largest of each window, and the gradient to the first place that holds it. What lies outside never wins.
 struct Pooling {
   long batch, height, width, channels;
@@ -71,6 +76,9 @@ struct Kernels {
   void (*convolve_dx)(Parallel&, const Convolution&, const float* dy, const float* w, float* dx);
   // db: [outputs]
   void (*convolve_dw)(Parallel&, const Convolution&, const float* x, const float* dy, float* dw, float* db);
+  void (*dense)(Parallel&, const Density&, const float* x, const float* w, const float* bias, float* y);
+  void (*dense_dx)(Parallel&, const Density&, const float* dy, const float* w, float* dx);
+  void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
   void (*recur)(Parallel&, const Recurrence&, const RecurrentForward&);

@@ -1,0 +1,58 @@
+// The products of a dense layer, for sizes at which a general library spends more on arranging than on computing: tiles
+// of the result are summed in registers from the arrays as they lie.
+
+// c[m, n] = bias[n] + sum over k of a[m * row + k * step] * b[k, n]   (bias may be null).   b: panels of kTileColumns
+// columns, `count` rows each, packed; or, where `b_step` is given, the array itself with rows of so many floats.
+inline void product(Parallel& pool, long rows, long count, long columns, const float* a, long row, long step,
+                    const float* b, long b_step, const float* bias, float* c) {
+  const Parts down(rows, kTileRows);
+  const long across = (columns + kTileColumns - 1) / kTileColumns;
+  // a task is a column of tiles where there are several, so that its part of b stays in the cache
+  const long cuts = across >= pool.threads() ? 1 : (pool.threads() + across - 1) / across;
+  const Parts share(down.parts, (down.parts + cuts - 1) / (cuts > 0 ? cuts : 1));
+  pool.each(across * share.parts, [&](long task) {
+    const long o = task / share.parts * kTileColumns, part = task % share.parts, n = columns - o;
+    const float* panel = b_step != 0 ? b + o : b + o * count;
+    const long panel_step = b_step != 0 ? b_step : kTileColumns;
+    const Vec first[2] = {bias == nullptr ? Vec{} : load_some(bias + o, n),
+                          bias == nullptr ? Vec{} : load_some(bias + o + kLanes, n - kLanes)};
+    for (long d = share.begin(part); d < share.begin(part + 1); ++d) {
+      const long m = down.begin(d);
+      with_rows<kTileRows>(down.size(d), [&](auto many) {
+        constexpr int kRows = decltype(many)::value;
+        Vec sums[kRows][2];
+        for (int r = 0; r < kRows; ++r) sums[r][0] = first[0], sums[r][1] = first[1];
+        multiply(sums, count, a + m * row, row, [&](long k) { return k * step; }, panel, panel_step);
+        for (int r = 0; r < kRows; ++r) {
+          store_some(c + (m + r) * columns + o, sums[r][0], n);
+          store_some(c + (m + r) * columns + o + kLanes, sums[r][1], n - kLanes);
+        }
+      });
+    }
+  });
+}
+
+// As `product`, b [count, columns] with element (k, n) at b[k * b_row + n * b_column].
+inline void product_of(Parallel& pool, long rows, long count, long columns, const float* a, long row, long step,
+                       const float* b, long b_row, long b_column, const float* bias, float* c) {
+  if (b_column == 1 && columns % kTileColumns == 0)
+    return product(pool, rows, count, columns, a, row, step, b, b_row, bias, c);
+  Scratch panels((columns + kTileColumns - 1) / kTileColumns * kTileColumns * count);
+  pack(b, count, columns, b_row, b_column, kTileColumns, panels.data());
+  product(pool, rows, count, columns, a, row, step, panels.data(), 0, bias, c);
+}
+
+void dense(Parallel& pool, const Density& d, const float* x, const float* w, const float* bias, float* y) {
+  product_of(pool, d.rows, d.inputs, d.outputs, x, d.inputs, 1, w, d.outputs, 1, bias, y);
+}
+
+void dense_dx(Parallel& pool, const Density& d, const float* dy, const float* w, float* dx) {
+  product_of(pool, d.rows, d.outputs, d.inputs, dy, d.outputs, 1, w, 1, d.outputs, nullptr, dx);
+}
+
+void dense_dw(Parallel& pool, const Density& d, const float* x, const float* dy, float* dw, float* db) {
+  product_of(pool, d.inputs, d.rows, d.outputs, x, 1, d.inputs, dy, d.outputs, 1, nullptr, dw);
+  std::memset(db, 0, static_cast<size_t>(d.outputs) * 4);
+  for (long i = 0; i < d.rows; ++i)
+    for (long o = 0; o < d.outputs; ++o) db[o] += dy[i * d.outputs + o];
+}
