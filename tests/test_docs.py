@@ -71,7 +71,7 @@ def test_a_newcomer_who_follows_the_guide_has_a_layer_that_keeps_the_contract(tm
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout  # every layer has an example; three of the contract; the doctest
+    assert "6 passed" in done.stdout  # every layer has an example; four of the contract; the doctest
 
 
 # -- the program that runs them -------------------------------------------------------------------------------------
