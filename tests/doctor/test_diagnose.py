@@ -408,7 +408,7 @@ def test_silence():
 
 
 def test_every_cause_names_problems_and_has_a_test_here():
-    """A newcomer's cause joins by being registered: a test, or a file of them, has its name, but for those renamed here."""
+    """A newcomer's cause joins by being registered: a test or a file of them has its name, or it is renamed."""
     renamed = {"output_that_cannot_change": "test_an_output_that_cannot_change", "plateau": "test_plateau_is_said"}
     for cause in CAUSES:
         wanted = renamed.get(cause.__name__, f"test_{cause.__name__}")

@@ -24,7 +24,6 @@ NAMES = (
     "convolve_dx",
     "convolve_dw",
     "dense",
-    "dense_dx",
     "dense_dw",
     "largest",
     "largest_dx",

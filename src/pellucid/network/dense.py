@@ -86,7 +86,7 @@ def weighted(x: jax.Array, w: jax.Array) -> jax.Array:
     return (rows @ w).reshape(*x.shape[:-1], w.shape[-1])
 
 
-SMALL = 1e6, 1e8  # operations of a product: between them the kernels are quicker than XLA, and its call is worth it
+SMALL = 1e6, 3e7  # operations of a product: between them the kernels are quicker than XLA, and its call is worth it
 
 
 def _small(x: jax.Array, w: jax.Array) -> bool:

@@ -46,10 +46,6 @@ void dense(Parallel& pool, const Density& d, const float* x, const float* w, con
   product_of(pool, d.rows, d.inputs, d.outputs, x, d.inputs, 1, w, d.outputs, 1, bias, y);
 }
 
-void dense_dx(Parallel& pool, const Density& d, const float* dy, const float* w, float* dx) {
-  product_of(pool, d.rows, d.outputs, d.inputs, dy, d.outputs, 1, w, 1, d.outputs, nullptr, dx);
-}
-
 void dense_dw(Parallel& pool, const Density& d, const float* x, const float* dy, float* dw, float* db) {
   product_of(pool, d.inputs, d.rows, d.outputs, x, 1, d.inputs, dy, d.outputs, 1, nullptr, dw);
   std::memset(db, 0, static_cast<size_t>(d.outputs) * 4);

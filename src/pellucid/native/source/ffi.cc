@@ -139,10 +139,6 @@ ffi::Error dense(ffi::ThreadPool threads, Floats x, Floats w, Floats bias, Resul
   return guarded(threads, [&](Pool& pool) { kernels().dense(pool, density(x, *y), at(x), at(w), at(bias), at(y)); });
 }
 
-ffi::Error dense_dx(ffi::ThreadPool threads, Floats dy, Floats w, Result dx) {
-  return guarded(threads, [&](Pool& pool) { kernels().dense_dx(pool, density(*dx, dy), at(dy), at(w), at(dx)); });
-}
-
 ffi::Error dense_dw(ffi::ThreadPool threads, Floats x, Floats dy, Result dw, Result db) {
   return guarded(threads, [&](Pool& pool) {
     kernels().dense_dw(pool, density(x, dy), at(x), at(dy), at(dw), at(db));
@@ -219,7 +215,6 @@ PELLUCID_CALL(convolve_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>
                                .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());
-PELLUCID_CALL(dense_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
                             .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()

@@ -14,7 +14,7 @@ namespace {
 #include "pooling.h"
 #include "recurrent.h"
 
-const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, dense, dense_dx, dense_dw,
+const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, dense, dense_dw,
                        largest, largest_dx, recur, recur_back};
 
 }  // namespace

@@ -77,7 +77,6 @@ struct Kernels {
   // db: [outputs]
   void (*convolve_dw)(Parallel&, const Convolution&, const float* x, const float* dy, float* dw, float* db);
   void (*dense)(Parallel&, const Density&, const float* x, const float* w, const float* bias, float* y);
-  void (*dense_dx)(Parallel&, const Density&, const float* dy, const float* w, float* dx);
   void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
