@@ -37,8 +37,12 @@ def aside(swift: Callable[..., Any], plain: Callable[..., Any]) -> Callable[...,
     return called
 
 
-def _call(name: str, results: Any, *args: Any, **settings: Any) -> Any:
-    return jax.ffi.ffi_call(f"pellucid_{name}", results, vmap_method="sequential")(*args, **settings)
+def _call(name: str, results: Any, *args: Any, over: dict[int, int] | None = None, **settings: Any) -> Any:
+    """over: results that may be written over an argument, {argument: result}; XLA copies what is still needed."""
+    call = jax.ffi.ffi_call(
+        f"pellucid_{name}", results, vmap_method="sequential", input_output_aliases=over,
+    )  # fmt: skip
+    return call(*args, **settings)
 
 
 def _float32(*shape: int) -> jax.ShapeDtypeStruct:
@@ -174,7 +178,8 @@ def _run(z, u, v, first, valid, how: Reading, keep: bool) -> Any:
     )  # fmt: skip
     empty = jnp.zeros(none, jnp.float32)
     args = z, u, empty if v is None else v, first[0], first[1] if kind.cell else empty, _or_none(valid)
-    return _call("recur", results, *args, cell=np.int64(kind.number), backwards=np.bool_(how.backwards))
+    settings = {"cell": np.int64(kind.number), "backwards": np.bool_(how.backwards)}
+    return _call("recur", results, *args, over={0: 2} if keep else None, **settings)
 
 
 def _or_none(valid: jax.Array | None) -> jax.Array:
@@ -221,7 +226,7 @@ def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
         dlast[1] if kind.cell else empty,
     )  # fmt: skip
     dz, dr, dh0, dc0 = _call(
-        "recur_back", results, *args, cell=np.int64(kind.number), backwards=np.bool_(how.backwards)
+        "recur_back", results, *args, over={3: 0}, cell=np.int64(kind.number), backwards=np.bool_(how.backwards)
     )
     dr = dr if kind.fed else dz
     if how.backwards:  # the state that each step began from

@@ -163,11 +163,14 @@ inline void convolve_dx_dense(Parallel& pool, const Convolution& c, const float*
   back.pad_left = (c.columns - 1) * c.dilation_columns - c.pad_left;
   const long places = c.rows * c.columns, width = panel_columns(c.channels);
   Scratch turned(places * c.outputs * c.channels), panels(places * c.outputs * width);
+  constexpr long kBlock = 16;  // of a transpose, whose cache lines are then used up while they are there
   for (long place = 0; place < places; ++place)  // [u, v, c, o] -> [-u, -v, o, c]
-    for (long n = 0; n < c.channels; ++n)
-      for (long o = 0; o < c.outputs; ++o)
-        turned.data()[((places - 1 - place) * c.outputs + o) * c.channels + n] =
-            w[(place * c.channels + n) * c.outputs + o];
+    for (long m = 0; m < c.channels; m += kBlock)
+      for (long p = 0; p < c.outputs; p += kBlock)
+        for (long n = m; n < c.channels && n < m + kBlock; ++n)
+          for (long o = p; o < c.outputs && o < p + kBlock; ++o)
+            turned.data()[((places - 1 - place) * c.outputs + o) * c.channels + n] =
+                w[(place * c.channels + n) * c.outputs + o];
   pack(turned.data(), places * c.outputs, c.channels, c.channels, 1, kTileColumns, panels.data());
   convolve_packed(pool, back, dy, panels.data(), nullptr, dx);
 }

@@ -56,7 +56,7 @@ struct RecurrentBackward {
   const float* u;
   const float* h;        // what the way forward gave
   const float* c;
-  const float* gates;
+  const float* gates;    // may be dz
   const float* fed;
   const float* h0;
   const float* c0;
