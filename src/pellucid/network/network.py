@@ -20,7 +20,7 @@ from pellucid.errors import NetworkError
 from pellucid.network import storage
 from pellucid.network.adapt import built, find_input
 from pellucid.network.architecture import Arriving
-from pellucid.network.dispatch import run_in_caller
+from pellucid.network.dispatch import keep_memory, run_in_caller
 from pellucid.network.initial import Initializer
 from pellucid.network.layer import Context, Layer, Param, Params, flatten, nest
 from pellucid.network.link import Link, apply_link
@@ -30,6 +30,7 @@ from pellucid.network.trace import block_rows, trace
 from pellucid.shown import Shown
 
 run_in_caller()
+keep_memory()
 
 
 @partial(jax.jit, static_argnums=1)
