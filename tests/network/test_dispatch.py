@@ -39,7 +39,7 @@ import jax, numpy as np
 import pellucid as pc
 
 net = pc.Network(pc.Sequential(pc.Dense(4096), pc.ReLU(), pc.Dense(8)))
-x = np.ones((1024, 16), np.float32)  # 16 MB between the layers
+x = np.ones((4096, 16), np.float32)  # 64 MB between the layers
 net = net.initialised(jax.random.key(0), x)
 for _ in range(3):
     np.asarray(net(x))
@@ -51,7 +51,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_memory_is_kept_from_call_to_call():
-    """Fresh pages are counted by the system: 16 MB are 4,096 of them a call."""
+    """Fresh pages are counted by the system: 64 MB are 16,384 of them a call."""
     if not keep_memory():
         pytest.skip("this system's C library is not glibc, or is told otherwise")
 
