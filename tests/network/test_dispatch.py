@@ -34,24 +34,27 @@ def test_a_networks_program_runs_in_the_thread_that_calls_it(environment, ready)
 
 
 FAULTS = """
-import resource
-import jax, numpy as np
-import pellucid as pc
+import ctypes, resource
+import pellucid.network.network
 
-net = pc.Network(pc.Sequential(pc.Dense(4096), pc.ReLU(), pc.Dense(8)))
-x = np.ones((4096, 16), np.float32)  # 64 MB between the layers
-net = net.initialised(jax.random.key(0), x)
-for _ in range(3):
-    np.asarray(net(x))
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+
+def use(size):
+    piece = libc.malloc(size)
+    ctypes.memset(piece, 1, size)
+    libc.free(piece)
+
+use(100 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    np.asarray(net(x))
+use(100 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 def test_memory_is_kept_from_call_to_call():
-    """Fresh pages are counted by the system: 64 MB are 16,384 of them a call."""
+    """The system counts the fresh pages that a process is given: 100 MB are 25,600 of them."""
     if not keep_memory():
         pytest.skip("this system's C library is not glibc, or is told otherwise")
 
@@ -61,4 +64,4 @@ def test_memory_is_kept_from_call_to_call():
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    assert 2 * fresh() < fresh(PELLUCID_MALLOC="system")
+    assert 10 * fresh() < fresh(PELLUCID_MALLOC="system")
