@@ -1,9 +1,17 @@
 """Doctests are collected by importing: what needs a library that is not installed is left out, and its tests skip."""
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CONNECT = HERE / "src" / "pellucid" / "connect"
 
 collect_ignore = []
 if find_spec("torch") is None:
-    collect_ignore += [f"src/pellucid/connect/torch_{part}.py" for part in ("around", "kinds", "probes", "watch")]
+    needing = [
+        p for p in CONNECT.glob("torch_*.py") if re.search(r"^(import|from) torch\b", p.read_text("utf-8"), re.M)
+    ]
+    collect_ignore += [str(path.relative_to(HERE)) for path in needing]
 if find_spec("keras") is None:
-    collect_ignore += ["src/pellucid/connect/keras.py", "src/pellucid/connect/keras_probes.py"]
+    collect_ignore += [str(path.relative_to(HERE)) for path in CONNECT.glob("keras*.py")]
