@@ -192,6 +192,7 @@ def test_a_damaged_library_is_told_of_once_and_not_used(monkeypatch, tmp_path):
     damaged = tmp_path / "kernels.so"
     damaged.write_bytes(b"\x7fELF, but no more")
     monkeypatch.setattr(library, "PATH", damaged)
+    monkeypatch.delenv(library.OFF, raising=False)  # or it would not be looked for
     library.native.cache_clear()
     try:
         with pytest.warns(UserWarning, match="native kernels cannot be used.*To mend it") as told:
