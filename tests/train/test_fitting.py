@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from pellucid import fit, machine, recipe, session
+from pellucid import fit, machine, memory, recipe, session
 from pellucid.commands.train import settings
 from pellucid.errors import ResourceError, SettingError
 from pellucid.session import Session
@@ -81,20 +81,20 @@ def test_what_memory_is_free_is_told_by_the_groups_and_limits_that_hold(tmp_path
     inside = tmp_path / "outer" / "inner"
     inside.mkdir(parents=True)
     (tmp_path / "own").write_text("0::/outer/inner\n")
-    assert machine._within_group(tmp_path, tmp_path / "own") is None
+    assert memory._within_group(tmp_path, tmp_path / "own") is None
     for folder, limit, used in ((inside, "max", 100 * MB), (tmp_path / "outer", 500 * MB, 200 * MB)):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
-    assert machine._within_group(tmp_path, tmp_path / "own") == 300 * MB
+    assert memory._within_group(tmp_path, tmp_path / "own") == 300 * MB
     (tmp_path / "outer" / "memory.stat").write_text(f"anon 7\ninactive_file {40 * MB}\n")
-    assert machine._within_group(tmp_path, tmp_path / "own") == 340 * MB
+    assert memory._within_group(tmp_path, tmp_path / "own") == 340 * MB
 
 
 def test_a_limit_of_the_process_counts():
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_AS)
-    used = machine._fields(machine.Path("/proc/self/status"), 1024)["VmSize"]
+    used = memory._fields(memory.Path("/proc/self/status"), 1024)["VmSize"]
     try:
         resource.setrlimit(resource.RLIMIT_AS, (used + 300 * MB, before[1]))
         assert 200 * MB < machine.free_memory() <= 310 * MB

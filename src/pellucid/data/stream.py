@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from pellucid import memory
 from pellucid.data import lazy
 from pellucid.data.dataset import Dataset
 from pellucid.data.mapped import map_of
@@ -106,53 +106,11 @@ def room() -> int:
 
 
 def available() -> float:
-    """Bytes of memory that this process can still have: of the machine, of its container, of its own limits. Infinite
-    where the system does not tell."""
-    found = [_machine(), *_container(), *_limits()]
-    return max(min((v for v in found if v is not None), default=float("inf")), 0.0)
-
-
-def _machine() -> float | None:
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            return float(line.split()[1]) * 1024
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" in names:  # macOS tells how much there is, not how much is free
+    """Bytes of memory that this process can still have, see `memory.available`; where the system does not tell, half of
+    what the machine has (macOS), or else no bound."""
+    known = memory.available()
+    if known is not None:
+        return float(known)
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2
-    return None
-
-
-def _container() -> list[float]:
-    """What the control group that this process runs in has left (version 2, then 1)."""
-    for most, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        texts = [next(iter(_lines(path)), "") for path in (most, used)]
-        if all(text.strip().isdecimal() for text in texts):
-            cached = next((float(line.split()[1]) for line in _lines(str(Path(used).with_name("memory.stat")))
-                           if line.startswith(("inactive_file ", "total_inactive_file "))), 0.0)  # fmt: skip
-            return [float(texts[0]) - float(texts[1]) + cached]
-    return []
-
-
-def _limits() -> list[float]:
-    """What `ulimit` leaves of data (private memory) and of address space."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return []
-    held = {line.split(":")[0]: float(line.split()[1]) * 1024 for line in _lines("/proc/self/status") if "kB" in line}
-    found = []
-    for limit, name in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
-        most = resource.getrlimit(limit)[0]
-        if most != resource.RLIM_INFINITY:
-            found.append(float(most) - held.get(name, 0.0))
-    return found
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []
+    return float("inf")

@@ -112,6 +112,6 @@ def on_cpu() -> bool:
 
 def usable(*arrays: object) -> bool:
     """Whether what is traced now may call the library with these arrays: on a CPU, on one device, in float32, and
-    where it is."""
-    right = all(str(getattr(array, "dtype", None)) == "float32" for array in arrays)
+    where it is. None stands for an array that a layer does without."""
+    right = all(str(getattr(array, "dtype", None)) == "float32" for array in arrays if array is not None)
     return right and not _plain.get() and not several() and on_cpu() and native().isa is not None

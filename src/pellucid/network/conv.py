@@ -117,8 +117,9 @@ class Conv(_Weighted):
         kernel = p["w"].reshape(*window.size, *p["w"].shape[-2:])
         image, reverse_only = as_image(x), ctx is not None and ctx.reverse_only
         leave_steps(ctx, valid, window, self.padding == "same")
-        if self.groups == 1 and usable(image, kernel, *([p["b"]] if self.bias else [])):
-            y = convolve_native(image, kernel, p["b"] if self.bias else None, window, reverse_only)
+        b = p["b"] if self.bias else None
+        if self.groups == 1 and usable(image, kernel, b):
+            y = convolve_native(image, kernel, b, window, reverse_only)
             return y if image is x else y[:, 0]
         return self._finish(p, x, convolve(image, kernel, window, self.groups))
 

@@ -123,7 +123,7 @@ class Dense(Layer):
 
     def apply(self, p, x, ctx):
         w, b = p["w"], p["b"] if self.bias else None
-        if ctx is not None and ctx.reverse_only and _small(x, w) and usable(x, w, *([] if b is None else [b])):
+        if ctx is not None and ctx.reverse_only and _small(x, w) and usable(x, w, b):
             return calls.dense(x.reshape(-1, w.shape[0]), w, b).reshape(*x.shape[:-1], w.shape[1])
         y = weighted(x, w)
         return y if b is None else y + b
