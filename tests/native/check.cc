@@ -2,6 +2,7 @@
 // long as they must be, so that an address sanitizer sees every step beyond them.
 //
 //     check [base|avx2|avx512] [cases] [seed]
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -79,6 +80,46 @@ std::string shown(Numbers... numbers) {
   return all;
 }
 
+// What follows a convolution at once, beside the convolution's output `all` in double precision.
+void check_join(const Kernels& k, Parallel& pool, const Convolution& c, const Array& x, const Array& w,
+                const Array& bias, const std::vector<double>& all) {
+  const Join join{draw(1, std::min(3L, c.out_height)), draw(1, std::min(3L, c.out_width)), draw(0, 1) == 1};
+  const long high = c.out_height / join.rows, wide = c.out_width / join.columns, n = c.batch * high * wide * c.outputs;
+  Array y(n), dy(n), dx(x.n), dw(w.n), db(c.outputs), alone(n);
+  Array dense(all.size(), 0), tdx(x.n), tdw(w.n), tdb(c.outputs);
+  std::unique_ptr<unsigned char[]> places(new unsigned char[n]);
+  dy.drawn();
+  std::vector<double> ty(n);
+  for (long b = 0; b < c.batch; ++b)
+    for (long i = 0; i < high; ++i)
+      for (long j = 0; j < wide; ++j)
+        for (long o = 0; o < c.outputs; ++o) {
+          const long at = ((b * high + i) * wide + j) * c.outputs + o;
+          long best = -1;
+          for (long u = 0; u < join.rows; ++u)
+            for (long v = 0; v < join.columns; ++v) {
+              const long r = i * join.rows + u, s = j * join.columns + v;
+              const long yi = ((b * c.out_height + r) * c.out_width + s) * c.outputs + o;
+              if (best < 0 || all[yi] > all[best]) best = yi;
+            }
+          const bool dead = join.relu && all[best] <= 0;
+          ty[at] = dead ? 0 : all[best];
+          if (!dead) dense.p[best] = dy.p[at];
+        }
+  k.convolve_join(pool, c, join, x.p, w.p, bias.p, y.p, places.get());
+  k.convolve_join(pool, c, join, x.p, w.p, bias.p, alone.p, nullptr);
+  k.convolve_join_dx(pool, c, join, dy.p, places.get(), w.p, dx.p);
+  k.convolve_join_dw(pool, c, join, x.p, dy.p, places.get(), dw.p, db.p);
+  k.convolve_dx(pool, c, dense.p, w.p, tdx.p);  // held to plain loops below
+  k.convolve_dw(pool, c, x.p, dense.p, tdw.p, tdb.p);
+  auto doubles = [](const Array& a) { return std::vector<double>(a.p, a.p + a.n); };
+  const auto shape = shown(c.batch, c.height, c.width, c.channels, c.outputs, c.rows, c.columns, c.stride_rows,
+                           c.stride_columns, join.rows, join.columns, join.relu);
+  compare("convolve_join", y, ty, shape), compare("convolve_join, alone", alone, ty, shape);
+  compare("convolve_join_dx", dx, doubles(tdx), shape);
+  compare("convolve_join_dw", dw, doubles(tdw), shape), compare("convolve_join_db", db, doubles(tdb), shape);
+}
+
 void check_convolution(const Kernels& k, Parallel& pool) {
   Convolution c{};
   c.batch = draw(1, 5), c.channels = draw(0, 3) ? draw(1, 40) : draw(1, 4), c.outputs = draw(1, 70);
@@ -116,6 +157,7 @@ void check_convolution(const Kernels& k, Parallel& pool) {
               }
             }
         }
+  check_join(k, pool, c, x, w, bias, ty);
   k.convolve(pool, c, x.p, w.p, bias.p, y.p);
   k.convolve_dx(pool, c, dy.p, w.p, dx.p);
   k.convolve_dw(pool, c, x.p, dy.p, dw.p, db.p);

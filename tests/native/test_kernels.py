@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 import pellucid
 from pellucid import GRU, LSTM, RNN, Bidirectional, Conv, Dense, MaxPool, Network, ReLU, Sequential
 from pellucid.checkup import check_machine
+from pellucid.errors import NetworkError
 from pellucid.native import native, plain
 from pellucid.network.layer import Context, Layer
+from pellucid.network.probes import Probes
 
 SOURCE = Path(pellucid.__file__).parent / "native" / "source"
 here = pytest.mark.skipif(native().isa is None, reason=f"no native kernels: {native().why}")
@@ -73,6 +75,50 @@ def test_a_convolution_and_its_gradients(batch, high, wide, n, width, size, stri
 def test_a_convolution_over_sequences_and_over_many_threads_worth_of_small_images():
     agree(Conv(7, 3, stride=2), drawn((3, 11, 5), 0))
     agree(Conv(33, 3, padding="valid"), drawn((9, 4, 4, 40), 1))  # windows are laid out for so narrow an output
+
+
+@here
+@settings(max_examples=6, deadline=None)
+@given(
+    st.integers(1, 5), st.integers(3, 9), st.integers(3, 17), st.sampled_from([1, 3, 20]), st.integers(1, 40),
+    st.sampled_from([[ReLU()], [MaxPool(2)], [ReLU(), MaxPool(2)], [ReLU(), MaxPool((3, 1))]]), st.booleans(),
+)  # fmt: skip
+def test_a_convolution_with_relu_and_pooling_as_one(batch, high, wide, n, width, behind, bias):
+    layer = Sequential(Conv(width, 3, bias=bias), *behind)
+    x = drawn((batch, high, wide, n), width)
+    agree(layer, x)
+    text = str(jax.make_jaxpr(lambda x: Network(layer).apply(*Network(layer).init(jax.random.key(0), x), x))(
+        jnp.asarray(x, jnp.float32)))  # fmt: skip
+    assert "pellucid_convolve_join" in text and "pellucid_largest" not in text
+
+
+@here
+def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one():
+    """To the last bit, so that a step that is measured, layer by layer, goes where one that is not does."""
+    layer = Sequential(("conv", Conv(24, 3)), ("relu", ReLU()), ("pool", MaxPool(2)), ("next", Conv(40, 3)))
+    x = jnp.asarray(drawn((5, 13, 14, 3), 8), jnp.float32)
+    params, state = Network(layer).init(jax.random.key(2), x)
+
+    def outcome(watched: tuple[str, ...] | None):
+        def loss(params, x):
+            probes = None if watched is None else Probes(Probes.empty(watched))
+            ctx = Context(train=True, reverse_only=True, state=state, probes=probes)
+            return jnp.sin(ctx.run(layer, params, x)).sum()
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+
+    jax.tree.map(np.testing.assert_array_equal, outcome(None), outcome(("conv", "relu", "pool")))
+
+
+@here
+def test_what_does_not_fit_behind_a_convolution_is_told_by_its_own_name():
+    layer = Sequential(("conv", Conv(3)), ("relu", ReLU()), ("pool", MaxPool(4)))
+    with pytest.raises(NetworkError, match="the window of 4 x 4 is larger") as told:
+        Context(reverse_only=True).run(
+            layer, Network(Sequential(("conv", Conv(3)))).init(jax.random.key(0), jnp.ones((2, 3, 3, 1)))[0],
+            jnp.ones((2, 3, 3, 1)),
+        )  # fmt: skip
+    assert told.value.parts["where"] == "pool"
 
 
 @here

@@ -92,6 +92,59 @@ def _convolve_back(how: Sliding, kept: Any, dy: jax.Array) -> Any:
 convolve.defvjp(_convolve_forward, _convolve_back)
 
 
+class Join(NamedTuple):
+    """A convolution and what follows it at once: ReLU, and the largest of windows that lie side by side."""
+
+    how: Sliding
+    window: tuple[int, int]  # (1, 1): none
+    relu: bool
+
+    @property
+    def geometry(self) -> np.ndarray:
+        return np.concatenate([self.how.geometry, np.array([*self.window, self.relu, *self.how.out], np.int64)])
+
+    @property
+    def out(self) -> tuple[int, int]:
+        high, wide = self.how.out
+        return high // self.window[0], wide // self.window[1]
+
+
+def _joined(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join, keep: bool) -> tuple[jax.Array, jax.Array]:
+    """(y [batch, *join.out, width], which place of its window held it, uint8, or empty where it is not to be kept)."""
+    b = jnp.zeros((0,), jnp.float32) if b is None else b
+    shape = x.shape[0], *join.out, w.shape[-1]
+    results = _float32(*shape), jax.ShapeDtypeStruct(shape if keep else (0,), jnp.uint8)
+    y, places = _call("convolve_join", results, x, w, b, geometry=join.geometry)
+    return y, places
+
+
+def joined(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join) -> jax.Array:
+    """As `convolved`, with what follows it."""
+    return _joined(x, w, b, join, keep=False)[0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def convolve_join(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join) -> jax.Array:
+    """`joined`, with the kernels' own way back: the gradient goes to the first of a window's largest."""
+    return joined(x, w, b, join)
+
+
+def _join_forward(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join) -> Any:
+    y, places = _joined(x, w, b, join, keep=True)
+    return y, (x, w, b is None, places)
+
+
+def _join_back(join: Join, kept: Any, dy: jax.Array) -> Any:
+    x, w, unbiased, places = kept
+    dx = _call("convolve_join_dx", _float32(*x.shape), dy, places, w, geometry=join.geometry)
+    results = _float32(*w.shape), _float32(w.shape[-1])
+    dw, db = _call("convolve_join_dw", results, x, dy, places, geometry=join.geometry)
+    return dx, dw, None if unbiased else db
+
+
+convolve_join.defvjp(_join_forward, _join_back)
+
+
 # -- dense layers -----------------------------------------------------------------------------------------------------
 
 

@@ -17,12 +17,15 @@ from pathlib import Path
 from pellucid.errors import PellucidWarning
 from pellucid.native.devices import several
 
-VERSION = 2  # of what the library's names take and give; source/ffi.cc has the same number
+VERSION = 3  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
 NAMES = (
     "convolve",
     "convolve_dx",
     "convolve_dw",
+    "convolve_join",
+    "convolve_join_dx",
+    "convolve_join_dw",
     "dense",
     "dense_dw",
     "largest",

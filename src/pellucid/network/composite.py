@@ -87,10 +87,7 @@ class Sequential(Layer):
         _check_names("Sequential", self.layers)
 
     def apply(self, p, x, ctx):
-        ctx = ctx or Context()
-        for name, part in self.layers:
-            x = ctx.call(name, part, p, x)
-        return x
+        return (ctx or Context()).chain(self.layers, p, x)
 
 
 @layer

@@ -16,6 +16,8 @@ from pellucid.native import usable
 from pellucid.network.convolve import (
     Padding,
     Sizes,
+    Window,
+    as_image,
     check_rank,
     convolve,
     convolve_native,
@@ -26,11 +28,8 @@ from pellucid.network.convolve import (
     window_of,
 )
 from pellucid.network.initial import GlorotUniform, Initializer, Zeros
+from pellucid.network.joined import convolve_joined, followers
 from pellucid.network.layer import Layer, Param, layer, show_shape
-
-
-def as_image(x: Any) -> jax.Array:
-    return x[:, None] if x.ndim == 3 else x  # a sequence is an image of height 1
 
 
 class _Weighted(Layer):
@@ -111,7 +110,7 @@ class Conv(_Weighted):
         return self._with_bias((*self._kernel(x), x.shape[-1] // self.groups, self.width))
 
     def apply(self, p, x, ctx):
-        window = window_of(self.name, x, ctx, self.size, self.stride, self.padding, self.dilation)
+        window = self._window(x, ctx)
         valid = real_steps(x, ctx)
         x = x if valid is None else jnp.where(valid[..., None], x, 0.0)
         kernel = p["w"].reshape(*window.size, *p["w"].shape[-2:])
@@ -122,6 +121,19 @@ class Conv(_Weighted):
             y = convolve_native(image, kernel, b, window, reverse_only)
             return y if image is x else y[:, 0]
         return self._finish(p, x, convolve(image, kernel, window, self.groups))
+
+    def _window(self, x: Any, ctx: Any) -> Window:
+        return window_of(self.name, x, ctx, self.size, self.stride, self.padding, self.dilation)
+
+    def join(self, p, x, ctx, behind):
+        window, image = self._window(x, ctx), as_image(x)
+        kernel, b = p["w"].reshape(*window.size, *p["w"].shape[-2:]), p["b"] if self.bias else None
+        shape = x.shape[0], *window.out(image), self.width
+        found = followers(behind, shape if x.ndim == 4 else shape[:1] + shape[2:])
+        if found is None or self.groups != 1 or real_steps(x, ctx) is not None or not usable(image, kernel, b):
+            return None
+        y = convolve_joined(image, kernel, b, window, found, ctx.reverse_only)
+        return (y if image is x else y[:, 0]), found.layers
 
 
 @layer

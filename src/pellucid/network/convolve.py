@@ -68,6 +68,11 @@ class Window(NamedTuple):
         return [self.shifted(x, u, v, out) for u in range(self.size[0]) for v in range(self.size[1])]
 
 
+def as_image(x: Any) -> jax.Array:
+    """A sequence [batch, steps, n] as an image of height 1; an image as it is."""
+    return x[:, None] if x.ndim == 3 else x
+
+
 # -- from settings to a window ----------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ always; `x` may be any pytree of arrays.
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -78,6 +78,11 @@ class Layer(Spec, family="layer"):
         """The output for input `x`; `p` holds this layer's weights and running state (and its parts', by name)."""
         raise NotImplementedError  # abstract
 
+    def join(self, p: Params, x: Any, ctx: "Context", behind: Sequence["Layer"]) -> tuple[Any, int] | None:
+        """(the output of this layer and the first n of those `behind` it, n), where to compute them as one is quicker;
+        None: each by itself. Asked for only where nobody looks at what lies between."""
+        return None
+
 
 class Leaf(NamedTuple):
     """What one leaf met while a network was traced: its place, itself, and the shapes around it."""
@@ -131,6 +136,34 @@ class Context:
             return self.run(part, p.get(name, {}), x)
         finally:
             self.parts = self.parts[:-1]
+
+    def chain(self, parts: Sequence[tuple[str, Layer]], p: Params, x: Any) -> Any:
+        """Run parts of a composite one after the other; some as one, where a layer can (`Layer.join`)."""
+        at = 0
+        while at < len(parts):
+            name, part = parts[at]
+            done = self._joined(parts[at:], p, x)
+            x, behind = (self.call(name, part, p, x), 0) if done is None else done
+            at += 1 + behind
+        return x
+
+    def _joined(self, parts: Sequence[tuple[str, Layer]], p: Params, x: Any) -> tuple[Any, int] | None:
+        (name, part), behind = parts[0], [part for _, part in parts[1:]]
+        # what lies between layers is asked for by probes, by whoever traces shapes, and by contexts of another kind
+        looked_at = self.probes is not None or self.leaves is not None or type(self) is not Context
+        if looked_at or self.precision is not None or type(part).join is Layer.join or not behind:
+            return None
+        self.parts += (name,)
+        try:
+            with self._located(part, x):
+                done = part.join(self._weights(part, p.get(name, {}), x), x, self, behind)
+        finally:
+            self.parts = self.parts[:-1]
+        if done is not None:
+            last = parts[done[1]][0]
+            self.calls += 1 + done[1]
+            self.previous = ("/".join((*self.parts, last)), show_shape(done[0]))
+        return done
 
     def run(self, part: Layer, own: Params, x: Any) -> Any:
         """Run a layer at the present path: gather its weights, apply it, tap what leaves a leaf."""

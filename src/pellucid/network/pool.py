@@ -11,8 +11,7 @@ from jax import lax
 
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
-from pellucid.network.conv import as_image
-from pellucid.network.convolve import Padding, Sizes, Window, leave_steps, real_steps, window_of
+from pellucid.network.convolve import Padding, Sizes, Window, as_image, leave_steps, real_steps, window_of
 from pellucid.network.layer import Layer, layer, show_shape
 from pellucid.network.precision import wide
 
@@ -35,15 +34,15 @@ class _Pool(Layer):
             self.refuse("padding", f'"valid", "same", or whole numbers >= 0 and below the size ({least})')
 
     def operations(self, x, y):
-        window = self._window(x, None)
+        window = self.window(x, None)
         return math.prod(window.size) * math.prod(y.shape[1:])
 
-    def _window(self, x: Any, ctx: Any) -> Window:
+    def window(self, x: Any, ctx: Any) -> Window:
         stride = self.size if self.stride is None else self.stride
         return window_of(self.name, x, ctx, self.size, stride, self.padding)
 
     def apply(self, p, x, ctx):
-        window, valid = self._window(x, ctx), real_steps(x, ctx)
+        window, valid = self.window(x, ctx), real_steps(x, ctx)
         image = as_image(x)
         mask = None if valid is None else as_image(valid[..., None])
         y = self.pooled(image, window, mask, ctx is not None and ctx.reverse_only)
@@ -81,7 +80,7 @@ class MaxPool(_Pool):
             before = window.pads[0][0], window.pads[1][0]
             how = calls.Pooling(window.size, window.stride, before, window.out(x))
             return cast(jax.Array, calls.largest(x, how))
-        y = _largest_of_block(_blocks(x, window)) if _tiles(window) else _overlapping_max(x, window)
+        y = tiled_max(x, window) if tiles(window) else _overlapping_max(x, window)
         return y if mask is None else _where(y == -jnp.inf, 0.0, y)  # a window without a real step
 
 
@@ -104,7 +103,7 @@ class AvgPool(_Pool):
 
     def pooled(self, x, window, mask, reverse_only=False):
         x = wide(x)
-        if mask is None and _tiles(window):
+        if mask is None and tiles(window):
             return _blocks(x, window).mean((2, 4))
         padded = window.pads != ((0, 0), (0, 0))
         if mask is None and not padded:
@@ -150,7 +149,12 @@ def _where(condition: Any, a: Any, b: Any) -> jax.Array:
     return cast(jax.Array, jnp.where(condition, a, b))
 
 
-def _tiles(window: Window) -> bool:
+def tiled_max(x: jax.Array, window: Window) -> jax.Array:
+    """The largest of windows that lie side by side, in plain JAX. x: [batch, h, w, n] -> [batch, h', w', n]."""
+    return _largest_of_block(_blocks(x, window))
+
+
+def tiles(window: Window) -> bool:
     """Whether the windows lie side by side, so that a reshape separates them."""
     return window.stride == window.size and window.pads == ((0, 0), (0, 0))
 

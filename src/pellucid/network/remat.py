@@ -35,9 +35,7 @@ class Blocks(Layer):
         for first, last in pairwise(self.cuts):
 
             def block(ctx: Context, x: Any, first: int = first, last: int = last) -> Any:
-                for name, part in self.whole.layers[first:last]:
-                    x = ctx.call(name, part, p, x)
-                return x
+                return ctx.chain(self.whole.layers[first:last], p, x)
 
             x = ctx.remat(block, x) if last < self.cuts[-1] else block(ctx, x)
         return x

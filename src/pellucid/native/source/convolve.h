@@ -84,9 +84,27 @@ inline void slide(const Convolution& c, const Padded& p, const float* image, con
 
 inline long panel_columns(long outputs) { return (outputs + kTileColumns - 1) / kTileColumns * kTileColumns; }
 
+// What a convolution reads: image i, dense [height, width, channels]. It may be put together in the reader's own room.
+struct Plainly {
+  const float* x;
+  long size;
+  const float* operator()(long image) const { return x + image * size; }
+};
+
+// Where a convolution writes: rows of the output, counted through all images. `unit`: no image's rows are parted but
+// after a multiple of so many. `done` is told when a band of rows is written.
+struct Straight {
+  static constexpr long unit = 1;
+  float* y;
+  long row;  // floats
+  float* place(long first, long) const { return y + first * row; }
+  void done(long, long, const float*) const {}
+};
+
 // The same for narrow images, several at once, whose windows are laid out first: else a tile would have too few rows.
-inline void slide_narrow(Parallel& pool, const Convolution& c, const float* x, const float* panels, const float* bias,
-                         float* y) {
+template <typename Source, typename Sink>
+inline void slide_narrow(Parallel& pool, const Convolution& c, const Source& source, const float* panels,
+                         const float* bias, const Sink& sink) {
   const Padded p = padded(c, c.out_height);
   const long taps = c.rows * c.columns * c.channels, stops = c.out_height * c.out_width;
   Convolution flat = c;  // one image whose places are the stops, with a window of one place
@@ -107,24 +125,30 @@ inline void slide_narrow(Parallel& pool, const Convolution& c, const float* x, c
     float* copy = room.room(p.size());
     float* rows = windows.room(count * stops * taps);
     for (long i = 0; i < count; ++i) {
-      pad(x + (first + i) * c.height * c.width * c.channels, c.height, c.width, -c.pad_top, -c.pad_left, p, copy);
+      pad(source(first + i), c.height, c.width, -c.pad_top, -c.pad_left, p, copy);
       lay_out(copy, stop, stops, tap, taps, rows + i * stops * taps);
     }
     Convolution here = flat;
     here.out_width = count * stops;
-    slide(here, {1, count * stops, taps}, rows, one, panels, bias, 1, y + first * stops * c.outputs);
+    const long row = first * c.out_height, height = count * c.out_height;
+    float* y = sink.place(row, height);
+    slide(here, {1, count * stops, taps}, rows, one, panels, bias, 1, y);
+    sink.done(row, height, y);
   });
 }
 
-// Images, and where there are fewer than threads could use also bands of their rows, are shared out.
-inline void convolve_packed(Parallel& pool, const Convolution& c, const float* x, const float* panels,
-                            const float* bias, float* y) {
-  if (c.out_width < kNarrow && c.channels > 1) return slide_narrow(pool, c, x, panels, bias, y);
-  const long want = 2L * pool.threads();
+// Images, and where there are fewer than threads could use also bands of their rows, are shared out. most: rows in a
+// band, at most.
+template <typename Source, typename Sink>
+inline void convolve_packed(Parallel& pool, const Convolution& c, const Source& source, const float* panels,
+                            const float* bias, const Sink& sink, long most) {
+  if (c.out_width < kNarrow && c.channels > 1) return slide_narrow(pool, c, source, panels, bias, sink);
+  const long want = 2L * pool.threads(), units = (c.out_height + sink.unit - 1) / sink.unit;
   long bands = c.batch >= want ? 1 : (want + c.batch - 1) / (c.batch > 0 ? c.batch : 1);
-  bands = bands < c.out_height ? bands : c.out_height;
+  bands = bands < units ? bands : units;
   if (pool.threads() == 1) bands = 1;
-  const Parts cut(c.out_height, (c.out_height + bands - 1) / bands);
+  const long even = (units + bands - 1) / bands, bound = most / sink.unit;
+  const Parts cut(units, bound < 1 ? 1 : (even < bound ? even : bound));
   const long taps = c.rows * c.columns * c.channels;
   const Padded whole = padded(c, c.out_height);
   Scratch table(taps);
@@ -132,9 +156,10 @@ inline void convolve_packed(Parallel& pool, const Convolution& c, const float* x
   offsets(c, whole, at);  // the same for all bands: the width is
   pool.each(c.batch * cut.parts, [&](long i) {
     thread_local Scratch room;
-    const long image = i / cut.parts, first = cut.begin(i % cut.parts), rows = cut.size(i % cut.parts);
+    const long image = i / cut.parts, part = i % cut.parts, first = cut.begin(part) * sink.unit;
+    const long last = cut.begin(part + 1) * sink.unit, rows = (last < c.out_height ? last : c.out_height) - first;
     const Padded p = padded(c, rows);
-    const float* from = x + image * c.height * c.width * c.channels;
+    const float* from = source(image);
     const float* ready = from;
     if (c.pad_top != 0 || c.pad_left != 0 || p.width != c.width || whole.height > c.height) {
       float* copy = room.room(p.size());
@@ -143,19 +168,32 @@ inline void convolve_packed(Parallel& pool, const Convolution& c, const float* x
     } else {
       ready = from + first * c.stride_rows * p.row();
     }
-    slide(c, p, ready, at, panels, bias, rows, y + (image * c.out_height + first) * c.out_width * c.outputs);
+    const long row = image * c.out_height + first;
+    float* y = sink.place(row, rows);
+    slide(c, p, ready, at, panels, bias, rows, y);
+    sink.done(row, rows, y);
   });
 }
 
-void convolve(Parallel& pool, const Convolution& c, const float* x, const float* w, const float* bias, float* y) {
+inline Straight straight(const Convolution& c, float* y) { return {y, c.out_width * c.outputs}; }
+inline Plainly images(const Convolution& c, const float* x) { return {x, c.height * c.width * c.channels}; }
+
+template <typename Sink>
+inline void convolve_to(Parallel& pool, const Convolution& c, const float* x, const float* w, const float* bias,
+                        const Sink& sink, long most) {
   const long taps = c.rows * c.columns * c.channels;
   Scratch panels(taps * panel_columns(c.outputs));
   pack(w, taps, c.outputs, c.outputs, 1, kTileColumns, panels.data());
-  convolve_packed(pool, c, x, panels.data(), bias, y);
+  convolve_packed(pool, c, images(c, x), panels.data(), bias, sink, most);
+}
+
+void convolve(Parallel& pool, const Convolution& c, const float* x, const float* w, const float* bias, float* y) {
+  convolve_to(pool, c, x, w, bias, straight(c, y), c.out_height);
 }
 
 // With stride 1 the gradient of x is again a convolution: of dy, with w turned round.
-inline void convolve_dx_dense(Parallel& pool, const Convolution& c, const float* dy, const float* w, float* dx) {
+template <typename Source>
+inline void convolve_dx_dense(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
   Convolution back = c;
   back.height = c.out_height, back.width = c.out_width, back.channels = c.outputs;
   back.out_height = c.height, back.out_width = c.width, back.outputs = c.channels;
@@ -172,11 +210,12 @@ inline void convolve_dx_dense(Parallel& pool, const Convolution& c, const float*
             turned.data()[((places - 1 - place) * c.outputs + o) * c.channels + n] =
                 w[(place * c.channels + n) * c.outputs + o];
   pack(turned.data(), places * c.outputs, c.channels, c.channels, 1, kTileColumns, panels.data());
-  convolve_packed(pool, back, dy, panels.data(), nullptr, dx);
+  convolve_packed(pool, back, dy, panels.data(), nullptr, straight(back, dx), back.out_height);
 }
 
 // With larger strides: at each place of the window dy·w' is added to the image, row by row of the output.
-inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const float* dy, const float* w, float* dx) {
+template <typename Source>
+inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
   const Padded p = padded(c, c.out_height);
   const long places = c.rows * c.columns, width = panel_columns(c.channels);
   Scratch panels(places * c.outputs * width);
@@ -189,7 +228,7 @@ inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const floa
     // a tile's last vectors may reach beyond the image's last channel; they are added to, not beyond the room
     float* sum = room.room(p.size());
     std::memset(sum, 0, static_cast<size_t>(p.size()) * 4);
-    const float* from = dy + image * c.out_height * c.out_width * c.outputs;
+    const float* from = dy(image);
     for (long place = 0; place < places; ++place) {
       const long shift = place / c.columns * c.dilation_rows * p.row() + place % c.columns * c.dilation_columns * p.channels;
       for (long n = 0; n < c.channels; n += kTileColumns) {
@@ -225,8 +264,14 @@ inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const floa
   });
 }
 
+template <typename Source>
+inline void convolve_dx_of(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
+  if (c.stride_rows == 1 && c.stride_columns == 1) return convolve_dx_dense(pool, c, dy, w, dx);
+  convolve_dx_strided(pool, c, dy, w, dx);
+}
+
 void convolve_dx(Parallel& pool, const Convolution& c, const float* dy, const float* w, float* dx) {
-  (c.stride_rows == 1 && c.stride_columns == 1 ? convolve_dx_dense : convolve_dx_strided)(pool, c, dy, w, dx);
+  convolve_dx_of(pool, c, Plainly{dy, c.out_height * c.out_width * c.outputs}, w, dx);
 }
 
 // Some images whose windows' factors lie at from + image * each + stop(s) + at(m), for stop s and tap m.
@@ -280,7 +325,30 @@ struct TapsLaidOut {
   long at(long m) const { return m; }
 };
 
-void convolve_dw(Parallel& pool, const Convolution& c, const float* x, const float* dy, float* dw, float* db) {
+// dy of an image as panels [panels][stops][kTileColumns], from an array.
+struct Packed {
+  const Convolution& c;
+  const float* dy;
+  void operator()(long image, float* panels) const {
+    const long stops = c.out_height * c.out_width;
+    pack(dy + image * stops * c.outputs, stops, c.outputs, c.outputs, 1, kTileColumns, panels);
+  }
+};
+
+// bias[o] += the sums of the panels' columns.
+inline void add_columns(const float* panels, long stops, long outputs, float* bias) {
+  for (long o = 0; o < outputs; o += kTileColumns) {
+    const long n = outputs - o;
+    Vec sums[2] = {load_some(bias + o, n), load_some(bias + o + kLanes, n - kLanes)};
+    for (long s = 0; s < stops; ++s, panels += kTileColumns)
+      sums[0] += load(panels), sums[1] += load(panels + kLanes);
+    store_some(bias + o, sums[0], n), store_some(bias + o + kLanes, sums[1], n - kLanes);
+  }
+}
+
+template <typename Panels>
+inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x, const Panels& fill, float* dw,
+                           float* db) {
   const long taps = c.rows * c.columns * c.channels, stops = c.out_height * c.out_width, size = taps * c.outputs;
   std::memset(dw, 0, static_cast<size_t>(size) * 4);
   std::memset(db, 0, static_cast<size_t>(c.outputs) * 4);
@@ -312,10 +380,8 @@ void convolve_dw(Parallel& pool, const Convolution& c, const float* x, const flo
       float* copies = room.room((laid_out ? 1 : count) * p.size());
       float* rows = laid_out ? windows.room(count * stops * taps) : nullptr;
       for (long i = 0; i < count; ++i) {
-        const float* from = dy + (first + i) * stops * c.outputs;
-        for (long s = 0; s < stops; ++s)
-          for (long o = 0; o < c.outputs; ++o) bias[o] += from[s * c.outputs + o];
-        pack(from, stops, c.outputs, c.outputs, 1, kTileColumns, panels + i * panels_each);
+        fill(first + i, panels + i * panels_each);
+        add_columns(panels + i * panels_each, stops, c.outputs, bias);
         float* copy = copies + (laid_out ? 0 : i) * p.size();
         pad(x + (first + i) * c.height * c.width * c.channels, c.height, c.width, -c.pad_top, -c.pad_left, p, copy);
         if (laid_out) lay_out(copy, stop, stops, tap, taps, rows + i * stops * taps);
@@ -333,4 +399,8 @@ void convolve_dw(Parallel& pool, const Convolution& c, const float* x, const flo
     for (long i = 0; i < size; ++i) dw[i] += sum[i];
     for (long o = 0; o < c.outputs; ++o) db[o] += sum[size + o];
   }
+}
+
+void convolve_dw(Parallel& pool, const Convolution& c, const float* x, const float* dy, float* dw, float* db) {
+  convolve_dw_of(pool, c, x, Packed{c, dy}, dw, db);
 }

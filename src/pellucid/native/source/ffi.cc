@@ -131,6 +131,42 @@ ffi::Error convolve_dw(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, 
   });
 }
 
+// numbers: of the convolution; then rows and columns of the window, and whether ReLU stands before it
+Join join(Numbers g) { return {g[6], g[7], g[8] != 0}; }
+
+unsigned char* bytes(const Floats& b) {
+  return b.element_count() == 0 ? nullptr : static_cast<unsigned char*>(b.untyped_data());
+}
+
+// out: height and width of the convolution's output, which is nowhere as a whole
+Convolution unjoined(Numbers g, ffi::Span<const int64_t> x, ffi::Span<const int64_t> w) {
+  const int64_t y[4] = {x[0], g[9], g[10], w[3]};
+  return convolution(g, x, w, ffi::Span<const int64_t>(y, 4));
+}
+
+ffi::Error convolve_join(ffi::ThreadPool threads, Numbers g, Floats x, Floats w, Floats bias, Result y,
+                         Result places) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = unjoined(g, x.dimensions(), w.dimensions());
+    kernels().convolve_join(pool, c, join(g), at(x), at(w), at(bias), at(y), bytes(*places));
+  });
+}
+
+ffi::Error convolve_join_dx(ffi::ThreadPool threads, Numbers g, Floats dy, Floats places, Floats w, Result dx) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = unjoined(g, dx->dimensions(), w.dimensions());
+    kernels().convolve_join_dx(pool, c, join(g), at(dy), bytes(places), at(w), at(dx));
+  });
+}
+
+ffi::Error convolve_join_dw(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, Floats places, Result dw,
+                            Result db) {
+  return guarded(threads, [&](Pool& pool) {
+    const auto c = unjoined(g, x.dimensions(), dw->dimensions());
+    kernels().convolve_join_dw(pool, c, join(g), at(x), at(dy), bytes(places), at(dw), at(db));
+  });
+}
+
 Density density(const Floats& x, const Floats& y) {
   return {x.dimensions()[0], x.dimensions()[1], y.dimensions()[1]};
 }
@@ -200,7 +236,7 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 2; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 3; }
 
 #pragma GCC visibility push(default)
 
@@ -213,6 +249,12 @@ PELLUCID_CALL(convolve_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>
                                .Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(convolve_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                                .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(convolve_join, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                                 .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(convolve_join_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                                    .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(convolve_join_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                                    .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()

@@ -10,12 +10,13 @@ namespace {
 
 #include "simd.h"
 #include "convolve.h"
+#include "joined.h"
 #include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
 
-const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, dense, dense_dw,
-                       largest, largest_dx, recur, recur_back};
+const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
+                       convolve_join_dw, dense, dense_dw, largest, largest_dx, recur, recur_back};
 
 }  // namespace
 

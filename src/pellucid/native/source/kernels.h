@@ -17,6 +17,13 @@ struct Convolution {
   long pad_top, pad_left;
 };
 
+// What follows a convolution at once: ReLU, and the largest of each window of rows x columns, side by side (1, 1: none).
+// Places that fill no window are left out. A window has 255 places at most.
+struct Join {
+  long rows, columns;
+  bool relu;
+};
+
 // y[i, o] = bias[o] + sum over n of x[i, n] * w[n, o]
 struct Density {
   long rows, inputs, outputs;
@@ -76,6 +83,13 @@ struct Kernels {
   void (*convolve_dx)(Parallel&, const Convolution&, const float* dy, const float* w, float* dx);
   // db: [outputs]
   void (*convolve_dw)(Parallel&, const Convolution&, const float* x, const float* dy, float* dw, float* db);
+  // y: [batch, out_height / rows, out_width / columns, outputs]; places: the same shape, for the way back, or null
+  void (*convolve_join)(Parallel&, const Convolution&, const Join&, const float* x, const float* w, const float* bias,
+                        float* y, unsigned char* places);
+  void (*convolve_join_dx)(Parallel&, const Convolution&, const Join&, const float* dy, const unsigned char* places,
+                           const float* w, float* dx);
+  void (*convolve_join_dw)(Parallel&, const Convolution&, const Join&, const float* x, const float* dy,
+                           const unsigned char* places, float* dw, float* db);
   void (*dense)(Parallel&, const Density&, const float* x, const float* w, const float* bias, float* y);
   void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);

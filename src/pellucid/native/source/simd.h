@@ -11,6 +11,7 @@ constexpr int kTileRows = PELLUCID_TILE_ROWS;  // with 2 vectors a row: as many 
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int IntVec __attribute__((vector_size(kLanes * 4)));
+typedef unsigned char ByteVec __attribute__((vector_size(kLanes)));
 typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 #define PELLUCID_INLINE inline __attribute__((always_inline))
@@ -116,7 +117,10 @@ inline void pack(const float* w, long count, long columns, long row, long column
     const long n = columns - first < width ? columns - first : width;
     for (long k = 0; k < count; ++k, to += width) {
       const float* from = w + k * row + first * column;
-      for (long j = 0; j < n; ++j) to[j] = from[j * column];
+      if (column == 1)
+        std::memcpy(to, from, static_cast<size_t>(n) * 4);
+      else
+        for (long j = 0; j < n; ++j) to[j] = from[j * column];
       for (long j = n; j < width; ++j) to[j] = 0;
     }
   }
