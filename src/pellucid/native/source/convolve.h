@@ -2,7 +2,7 @@
 // copies are laid out but of one image with its padding, which stays in the processor's cache.
 
 constexpr int kTileColumns = 2 * kLanes;  // outputs in one register tile
-constexpr long kFewChannels = 8;          // below it the gradient of w lays out the windows of an image after all
+constexpr long kFewChannels = 8;          // below it the gradient of w takes taps together that lie apart
 constexpr long kFewStops = 128;           // below it several images go into one tile's sum for the gradient of w
 constexpr long kNarrow = kTileRows / 2;   // below this width of the output windows are laid out, for rows are too short
 
@@ -283,47 +283,38 @@ struct Images {
   long panels_each;
 };
 
-// dw [taps, outputs] += windows' * dy of these images.
-template <typename Stops, typename Taps>
-inline void add_dw(long taps, const Images& all, Stops stop, Taps tap, float* dw) {
-  const long outputs = all.outputs;
-  long first = 0;
-  while (first < taps) {
-    const long size = tap.run(first);  // taps side by side
-    const Parts down(size, kTileRows);
+// dw [taps, outputs] += windows' * dy of these images. Taps that lie side by side in the image go together; where they
+// are few (`scattered`), any go together, each with an offset of its own.
+template <typename Stops>
+inline void add_dw(const Convolution& c, const Images& all, Stops stop, const int* tap, bool scattered, float* dw) {
+  const long outputs = all.outputs, taps = c.rows * c.columns * c.channels, run = scattered ? taps : c.channels;
+  const auto add = [&](auto rows, long m, long o, auto row) {
+    constexpr int kRows = decltype(rows)::value;
+    Vec sums[kRows][2] = {};
+    for (long i = 0; i < all.count; ++i)
+      multiply_rows(sums, all.stops, all.from + i * all.each + tap[m], row, stop,
+                    all.panels + i * all.panels_each + o * all.stops, kTileColumns);
+    float* to = dw + m * outputs + o;
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < 2; ++v) {
+        float* at = to + r * outputs + v * kLanes;
+        const long left = outputs - o - v * kLanes;
+        store_some(at, load_some(at, left) + sums[r][v], left);
+      }
+  };
+  const Parts down(run, kTileRows);
+  for (long first = 0; first < taps; first += run)
     for (long o = 0; o < outputs; o += kTileColumns)
       for (long part = 0; part < down.parts; ++part) {
         const long m = first + down.begin(part);
-        float* to = dw + m * outputs + o;
         with_rows<kTileRows>(down.size(part), [&](auto rows) {
-          constexpr int kRows = decltype(rows)::value;
-          Vec sums[kRows][2] = {};
-          for (long i = 0; i < all.count; ++i)
-            multiply(sums, all.stops, all.from + i * all.each + tap.at(m), 1, stop,
-                     all.panels + i * all.panels_each + o * all.stops, kTileColumns);
-          for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < 2; ++v) {
-              float* at = to + r * outputs + v * kLanes;
-              const long left = outputs - o - v * kLanes;
-              store_some(at, load_some(at, left) + sums[r][v], left);
-            }
+          if (!scattered) return add(rows, m, o, [](int r) { return r; });
+          int from[decltype(rows)::value];
+          for (int r = 0; r < decltype(rows)::value; ++r) from[r] = tap[m + r] - tap[m];
+          add(rows, m, o, [&](int r) { return from[r]; });
         });
       }
-    first += size;
-  }
 }
-
-struct TapsOfImage {  // (u, v, c): channels lie side by side
-  const int* table;
-  long channels;
-  long run(long) const { return channels; }
-  long at(long m) const { return table[m]; }
-};
-struct TapsLaidOut {
-  long taps;
-  long run(long) const { return taps; }
-  long at(long m) const { return m; }
-};
 
 // dy of an image as panels [panels][stops][kTileColumns], from an array.
 struct Packed {
@@ -354,7 +345,6 @@ inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x,
   std::memset(db, 0, static_cast<size_t>(c.outputs) * 4);
   if (c.batch == 0) return;
   const Padded p = padded(c, c.out_height);
-  const bool laid_out = c.channels < kFewChannels;
   Scratch tables(taps + stops);
   int* tap = reinterpret_cast<int*>(tables.data());
   int* stop = tap + taps;
@@ -368,7 +358,7 @@ inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x,
   const long at_once = stops < kFewStops ? kFewStops / stops : 1;  // so that a tile's sum is worth its addition to dw
   Scratch sums(groups.parts * (size + c.outputs));
   pool.each(groups.parts, [&](long group) {
-    thread_local Scratch room, packed, windows;
+    thread_local Scratch room, packed;
     float* sum = sums.data() + group * (size + c.outputs);
     float* bias = sum + size;
     std::memset(sum, 0, static_cast<size_t>(size + c.outputs) * 4);
@@ -377,21 +367,15 @@ inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x,
     for (long block = 0; block < blocks.parts; ++block) {
       const long first = groups.begin(group) + blocks.begin(block), count = blocks.size(block);
       float* panels = packed.room(count * panels_each);
-      float* copies = room.room((laid_out ? 1 : count) * p.size());
-      float* rows = laid_out ? windows.room(count * stops * taps) : nullptr;
+      float* copies = room.room(count * p.size());
       for (long i = 0; i < count; ++i) {
         fill(first + i, panels + i * panels_each);
         add_columns(panels + i * panels_each, stops, c.outputs, bias);
-        float* copy = copies + (laid_out ? 0 : i) * p.size();
-        pad(x + (first + i) * c.height * c.width * c.channels, c.height, c.width, -c.pad_top, -c.pad_left, p, copy);
-        if (laid_out) lay_out(copy, stop, stops, tap, taps, rows + i * stops * taps);
+        const float* from = x + (first + i) * c.height * c.width * c.channels;
+        pad(from, c.height, c.width, -c.pad_top, -c.pad_left, p, copies + i * p.size());
       }
-      const Images all = {count, stops, c.outputs, laid_out ? rows : copies, laid_out ? stops * taps : p.size(),
-                          panels, panels_each};
-      if (laid_out)
-        add_dw(taps, all, [&](long s) { return s * taps; }, TapsLaidOut{taps}, sum);
-      else
-        add_dw(taps, all, [&](long s) { return stop[s]; }, TapsOfImage{tap, c.channels}, sum);
+      const Images all = {count, stops, c.outputs, copies, p.size(), panels, panels_each};
+      add_dw(c, all, [&](long s) { return stop[s]; }, tap, c.channels < kFewChannels, sum);
     }
   });
   for (long group = 0; group < groups.parts; ++group) {

@@ -17,6 +17,25 @@ PELLUCID_INLINE IntVec load_bytes(const unsigned char* p, long n) {
   return __builtin_convertvector(bytes, IntVec);
 }
 
+// Calls body with the window's sizes, known to the compiler where it is 2 x 2, as most are.
+template <long Rows, long Columns>
+struct Sized {
+  long rows() const { return Rows; }
+  long columns() const { return Columns; }
+};
+struct Drawn {
+  const Join& join;
+  long rows() const { return join.rows; }
+  long columns() const { return join.columns; }
+};
+template <typename Body>
+PELLUCID_INLINE void with_window(const Join& join, Body&& body) {
+  if (join.rows == 2 && join.columns == 2)
+    body(Sized<2, 2>{});
+  else
+    body(Drawn{join});
+}
+
 // A sink of `convolve_packed` that keeps of the rows only what is largest.
 struct Largest {
   const Convolution& c;
@@ -33,24 +52,27 @@ struct Largest {
   }
 
   void done(long first, long rows, const float* from) const {
-    const long high = down(c, join), wide = across(c, join), line = c.out_width * c.outputs;
-    for (long r = 0; r < rows; ++r) {
-      const long image = (first + r) / c.out_height, i = (first + r) % c.out_height;
-      if (i % join.rows != 0 || i / join.rows >= high) continue;
-      const long to = (image * high + i / join.rows) * wide * c.outputs;
-      for (long j = 0; j < wide; ++j)
-        pick(from + r * line + j * join.columns * c.outputs, line, to + j * c.outputs);
-    }
+    with_window(join, [&](auto window) {
+      const long high = down(c, join), wide = across(c, join), line = c.out_width * c.outputs;
+      for (long r = 0; r < rows; ++r) {
+        const long image = (first + r) / c.out_height, i = (first + r) % c.out_height;
+        if (i % join.rows != 0 || i / join.rows >= high) continue;
+        const long to = (image * high + i / join.rows) * wide * c.outputs;
+        for (long j = 0; j < wide; ++j)
+          pick(window, from + r * line + j * window.columns() * c.outputs, line, to + j * c.outputs);
+      }
+    });
   }
 
-  PELLUCID_INLINE void pick(const float* from, long line, long to) const {
+  template <typename Window>
+  PELLUCID_INLINE void pick(Window window, const float* from, long line, long to) const {
     for (long n = 0; n < c.outputs; n += kLanes) {
       const long left = c.outputs - n;
       Vec best = load_some(from + n, left);
       IntVec at = {};
       int number = 0;
-      for (long u = 0; u < join.rows; ++u)
-        for (long v = 0; v < join.columns; ++v, ++number) {
+      for (long u = 0; u < window.rows(); ++u)
+        for (long v = 0; v < window.columns(); ++v, ++number) {
           const Vec here = load_some(from + u * line + v * c.outputs + n, left);
           // the first of equals wins, and so does the first NaN
           const IntVec more = (here > best) | ((here != here) & (best == best));
@@ -68,34 +90,34 @@ struct Largest {
   }
 };
 
-// The gradient of the convolution's output, of one image, from that of the largest: into an array of rows, `step`
-// floats a place, for the outputs from `first` to `last`; `width` floats are written at each place.
+// The gradient of the convolution's output, of one image, from that of the largest.
 struct Spread {
   const Convolution& c;
   const Join& join;
   const float* dy;
   const unsigned char* places;
 
+  // For the outputs from `first` to `last` into rows of `step` floats, one a place, of which `width` are written.
   PELLUCID_INLINE void write(long image, long first, long last, long step, long width, float* to) const {
-    const long high = down(c, join), wide = across(c, join);
-    for (long i = 0; i < c.out_height; ++i) {
-      const long row = i / join.rows;
-      long at = (image * high + row) * wide * c.outputs + first;
-      const int line = static_cast<int>(i % join.rows * join.columns);
-      for (long j = 0, v = 0; j < c.out_width; ++j, to += step) {
-        const bool under = row < high && j < wide * join.columns;
-        for (long n = 0; n < width; n += kLanes) {
-          const long left = last - first - n;
-          Vec given = {};
-          if (under && left > 0) {
-            const Vec here = load_some(dy + at + n, left);
-            given = load_bytes(places + at + n, left) == line + static_cast<int>(v) - IntVec{} ? here : Vec{};
+    const long high = down(c, join), wide = across(c, join), line = c.out_width * step;
+    if (high * join.rows < c.out_height || wide * join.columns < c.out_width)  // what no window covers has no gradient
+      std::memset(to, 0, static_cast<size_t>(c.out_height * line) * 4);
+    with_window(join, [&](auto window) {
+      long at = image * high * wide * c.outputs + first;
+      for (long i = 0; i < high; ++i)
+        for (long j = 0; j < wide; ++j, at += c.outputs) {
+          float* corner = to + i * window.rows() * line + j * window.columns() * step;
+          for (long n = 0; n < width; n += kLanes) {
+            const long left = last - first - n;
+            const Vec here = left > 0 ? load_some(dy + at + n, left) : Vec{};
+            const IntVec place = left > 0 ? load_bytes(places + at + n, left) : IntVec{};
+            int number = 0;
+            for (long u = 0; u < window.rows(); ++u)
+              for (long v = 0; v < window.columns(); ++v, ++number)
+                store_some(corner + u * line + v * step + n, place == number - IntVec{} ? here : Vec{}, width - n);
           }
-          store_some(to + n, given, width - n);
         }
-        if (++v == join.columns) v = 0, at += c.outputs;
-      }
-    }
+    });
   }
 
   const float* operator()(long image) const {  // as a source

@@ -73,20 +73,27 @@ PELLUCID_INLINE Vec tanh(Vec x) {
   return z < 0.390625f ? near : far;
 }
 
-// sums[i][j] += sum over k of a[i * row + at(k)] * b[k * step + j * kLanes ...]: `Rows` times `Vectors` vectors that stay
-// in registers. At gives where the k-th factors lie.
-template <int Rows, int Vectors, typename At>
-PELLUCID_INLINE void multiply(Vec (&sums)[Rows][Vectors], long count, const float* a, long row, At at, const float* b,
-                              long step) {
+// sums[i][j] += sum over k of a[row(i) + at(k)] * b[k * step + j * kLanes ...]: `Rows` times `Vectors` vectors that stay
+// in registers. At gives where the k-th factors lie, Row where those of a row do.
+template <int Rows, int Vectors, typename Row, typename At>
+PELLUCID_INLINE void multiply_rows(Vec (&sums)[Rows][Vectors], long count, const float* a, Row row, At at,
+                                   const float* b, long step) {
   for (long k = 0; k < count; ++k) {
     const float* here = a + at(k);
     Vec right[Vectors];
     for (int j = 0; j < Vectors; ++j) right[j] = load(b + k * step + j * kLanes);
     for (int i = 0; i < Rows; ++i) {
-      const Vec left = splat(here[i * row]);
+      const Vec left = splat(here[row(i)]);
       for (int j = 0; j < Vectors; ++j) sums[i][j] += left * right[j];
     }
   }
+}
+
+// The same with rows at equal distances.
+template <int Rows, int Vectors, typename At>
+PELLUCID_INLINE void multiply(Vec (&sums)[Rows][Vectors], long count, const float* a, long row, At at, const float* b,
+                              long step) {
+  multiply_rows(sums, count, a, [=](int i) { return i * row; }, at, b, step);
 }
 
 // Calls body(std::integral_constant<int, n>) for n rows, 1 to Most.
