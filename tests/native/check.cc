@@ -60,14 +60,15 @@ struct Array {
 
 int failures = 0;
 
-void compare(const char* what, const Array& got, const std::vector<double>& want, const std::string& shape) {
+void compare(const char* what, const Array& got, const std::vector<double>& want, const std::string& shape,
+             double least = 2e-5) {
   double scale = 1e-6, worst = 0;
   for (double v : want) scale = std::fmax(scale, std::fabs(v));
   for (long i = 0; i < got.n; ++i) {
     const double off = std::fabs(got.p[i] - want[i]) / scale;
     worst = off <= worst ? worst : off;  // NaN counts as worse
   }
-  if (!(worst < 2e-5)) {
+  if (!(worst < least)) {
     std::printf("%s: off by %.2g of the largest, %s\n", what, worst, shape.c_str());
     ++failures;
   }
@@ -110,6 +111,15 @@ void check_join(const Kernels& k, Parallel& pool, const Convolution& c, const Ar
   k.convolve_join(pool, c, join, x.p, w.p, bias.p, alone.p, nullptr);
   k.convolve_join_dx(pool, c, join, dy.p, places.get(), w.p, dx.p);
   k.convolve_join_dw(pool, c, join, x.p, dy.p, places.get(), dw.p, db.p);
+  if (join.relu) {  // the same of the output as an array
+    Array z(all.size()), y2(n), dz(all.size());
+    for (size_t i = 0; i < all.size(); ++i) z.p[i] = static_cast<float>(all[i]);
+    k.relu_largest(pool, c, join, z.p, y2.p, places.get());
+    k.relu_largest_dx(pool, c, join, dy.p, places.get(), dz.p);
+    const auto shape = shown(c.batch, c.out_height, c.out_width, c.outputs, join.rows, join.columns);
+    compare("relu_largest", y2, ty, shape);
+    compare("relu_largest_dx", dz, std::vector<double>(dense.p, dense.p + dense.n), shape);
+  }
   k.convolve_dx(pool, c, dense.p, w.p, tdx.p);  // held to plain loops below
   k.convolve_dw(pool, c, x.p, dense.p, tdw.p, tdb.p);
   auto doubles = [](const Array& a) { return std::vector<double>(a.p, a.p + a.n); };
@@ -165,6 +175,51 @@ void check_convolution(const Kernels& k, Parallel& pool) {
                            c.stride_columns, c.dilation_rows, c.dilation_columns, c.pad_top, c.pad_left);
   compare("convolve", y, ty, shape), compare("convolve_dx", dx, tdx, shape);
   compare("convolve_dw", dw, tdw, shape), compare("convolve_db", db, tdb, shape);
+}
+
+void check_norm(const Kernels& k, Parallel& pool) {
+  Convolution c{};
+  c.batch = draw(1, 5), c.out_height = draw(1, 9), c.out_width = draw(1, 40), c.outputs = draw(1, 70);
+  const bool joined = draw(0, 1) == 1;
+  const Join join{joined ? draw(1, std::min(2L, c.out_height)) : 1, joined ? draw(1, std::min(2L, c.out_width)) : 1,
+                  joined};
+  const long high = c.out_height / join.rows, wide = c.out_width / join.columns, rows = c.batch * c.out_height * c.out_width;
+  Array x(rows * c.outputs), scale(c.outputs), bias(c.outputs), y(c.batch * high * wide * c.outputs), dy(y.n);
+  Array mean(c.outputs), var(c.outputs), dx(x.n), dscale(c.outputs), dbias(c.outputs);
+  std::unique_ptr<unsigned char[]> places(new unsigned char[y.n]);
+  x.drawn(), scale.drawn(), bias.drawn(), dy.drawn();
+  const float shift = static_cast<float>(draw(-100, 100)), epsilon = 1e-5f;
+  for (long i = 0; i < x.n; ++i) x.p[i] += shift;
+  k.batch_norm(pool, c, join, {epsilon, x.p, scale.p, bias.p, y.p, joined ? places.get() : nullptr, mean.p, var.p});
+  k.batch_norm_back(pool, c, join, {epsilon, x.p, scale.p, mean.p, var.p, dy.p, joined ? places.get() : nullptr, dx.p,
+                                    dscale.p, dbias.p});
+  std::vector<double> tm(c.outputs), tv(c.outputs), z(x.n), g(x.n), ty(y.n), ts(c.outputs), tb(c.outputs), tdx(x.n);
+  for (long i = 0; i < x.n; ++i) tm[i % c.outputs] += double(x.p[i]) / rows;
+  for (long i = 0; i < x.n; ++i) tv[i % c.outputs] += std::pow(x.p[i] - tm[i % c.outputs], 2) / rows;
+  const auto hat = [&](long i) { return (x.p[i] - tm[i % c.outputs]) / std::sqrt(tv[i % c.outputs] + epsilon); };
+  for (long i = 0; i < x.n; ++i) z[i] = hat(i) * scale.p[i % c.outputs] + bias.p[i % c.outputs];
+  for (long at = 0; at < y.n; ++at) {
+    const long o = at % c.outputs, j = at / c.outputs % wide, i = at / c.outputs / wide % high, b = at / c.outputs / wide / high;
+    long best = -1;
+    for (long u = 0; u < join.rows; ++u)
+      for (long v = 0; v < join.columns; ++v) {
+        const long zi = ((b * c.out_height + i * join.rows + u) * c.out_width + j * join.columns + v) * c.outputs + o;
+        if (best < 0 || z[zi] > z[best]) best = zi;
+      }
+    const bool dead = join.relu && z[best] <= 0;
+    ty[at] = dead ? 0 : z[best];
+    if (!dead) g[best] = dy.p[at];
+  }
+  for (long i = 0; i < x.n; ++i) ts[i % c.outputs] += g[i] * hat(i), tb[i % c.outputs] += g[i];
+  for (long i = 0; i < x.n; ++i) {
+    const long o = i % c.outputs;
+    tdx[i] = scale.p[o] / std::sqrt(tv[o] + epsilon) * (g[i] - tb[o] / rows - hat(i) * ts[o] / rows);
+  }
+  const auto shape = shown(c.batch, c.out_height, c.out_width, c.outputs, join.rows, join.columns, join.relu, shift);
+  compare("batch_norm mean", mean, tm, shape), compare("batch_norm var", var, tv, shape);
+  if (rows < 8) return;  // next to no variance: what divides by it says little
+  compare("batch_norm", y, ty, shape, 2e-4), compare("batch_norm_dx", dx, tdx, shape, 2e-3);
+  compare("batch_norm_dscale", dscale, ts, shape, 2e-4), compare("batch_norm_dbias", dbias, tb, shape);
 }
 
 void check_dense(const Kernels& k, Parallel& pool) {
@@ -360,7 +415,7 @@ int main(int count, char** given) {
   }
   for (long i = 0; i < cases; ++i) {
     Threads pool(static_cast<int>(draw(1, 3)));
-    check_convolution(*k, pool), check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
+    check_convolution(*k, pool), check_norm(*k, pool), check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
   }
   std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
   return failures == 0 ? 0 : 1;

@@ -18,7 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pellucid
-from pellucid import GRU, LSTM, RNN, Bidirectional, Conv, Dense, MaxPool, Network, ReLU, Sequential
+from pellucid import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm,
+    Bidirectional,
+    Conv,
+    Dense,
+    LayerNorm,
+    MaxPool,
+    Network,
+    ReLU,
+    Sequential,
+    Tanh,
+)
 from pellucid.checkup import check_machine
 from pellucid.errors import NetworkError
 from pellucid.native import native, plain
@@ -40,17 +54,22 @@ def outcome(layer: Layer, x: np.ndarray, valid: np.ndarray | None, dtype: type) 
     weights = jax.tree.unflatten(tree, [jnp.asarray(0.4 * drawn(a.shape, i), dtype) for i, a in enumerate(leaves)])
 
     def loss(weights, x):
-        y = Context(train=True, reverse_only=True, state=state, valid=valid).run(layer, weights, x)
-        return jnp.sin(y).sum(), y
+        ctx = Context(train=True, reverse_only=True, state=state, valid=valid)
+        y = ctx.run(layer, weights, x)
+        return jnp.sin(y).sum(), (y, ctx.updates)
 
-    (_, y), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(weights, jnp.asarray(x, dtype))
+    (_, (y, updates)), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+        weights, jnp.asarray(x, dtype)
+    )
     found = {jax.tree_util.keystr(path): value for path, value in jax.tree.leaves_with_path(gradients)}
-    return {name: np.asarray(value, np.float64) for name, value in {**found, "y": y}.items()}
+    moved = {f"{path}/{name}": value for path, own in updates.items() for name, value in own.items()}
+    return {name: np.asarray(value, np.float64) for name, value in {**found, **moved, "y": y}.items()}
 
 
 def agree(layer: Layer, x: np.ndarray, valid: np.ndarray | None = None) -> None:
-    text = str(jax.make_jaxpr(lambda x: Context(train=True, reverse_only=True, valid=valid).run(
-        layer, Network(layer).init(jax.random.key(0), x)[0], x))(jnp.asarray(x, jnp.float32)))  # fmt: skip
+    params, state = Network(layer).init(jax.random.key(0), jnp.asarray(x, jnp.float32))
+    text = str(jax.make_jaxpr(lambda x: Context(train=True, reverse_only=True, valid=valid, state=state).run(
+        layer, params, x))(jnp.asarray(x, jnp.float32)))  # fmt: skip
     assert "pellucid_" in text, "the kernel is not in use: nothing would be compared"
     swift = outcome(layer, x, valid, np.float32)
     with jax.enable_x64(True), plain():
@@ -93,10 +112,38 @@ def test_a_convolution_with_relu_and_pooling_as_one(batch, high, wide, n, width,
 
 
 @here
+@pytest.mark.parametrize("pool", [MaxPool(2), MaxPool((3, 1))])
+def test_relu_and_pooling_as_one_behind_anything(pool):
+    layer = Sequential(("norm", LayerNorm()), ("relu", ReLU()), ("pool", pool))
+    agree(layer, drawn((3, 7, 8, 19), 9))
+    agree(Sequential(("relu", ReLU()), ("pool", MaxPool(2))), drawn((3, 7, 5), 10))
+    x = drawn((2, 6, 4), 11)
+    x[0, 2, 1] = np.nan
+    y = outcome(Sequential(ReLU(), MaxPool(2)), x, None, np.float32)["y"]
+    assert np.isnan(y[0, 1, 1]) and np.isnan(y).sum() == 1
+
+
+@here
+@settings(max_examples=6, deadline=None)
+@given(
+    st.integers(7, 9), st.integers(9, 13), st.integers(9, 17), st.integers(16, 40), st.floats(-30, 30),
+    st.sampled_from([[], [ReLU()], [MaxPool(2)], [ReLU(), MaxPool(2)], [Tanh()]]),
+)  # fmt: skip
+def test_batch_normalisation_alone_and_with_what_follows(batch, high, wide, n, shift, behind):
+    x = drawn((batch, high, wide, n), n) + shift
+    layer = Sequential(("norm", BatchNorm()), *behind)
+    agree(layer, x.astype(np.float32))
+    agree(Sequential(("norm", BatchNorm())), x.reshape(-1, n).astype(np.float32))
+
+
+@here
 def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one():
     """To the last bit, so that a step that is measured, layer by layer, goes where one that is not does."""
-    layer = Sequential(("conv", Conv(24, 3)), ("relu", ReLU()), ("pool", MaxPool(2)), ("next", Conv(40, 3)))
-    x = jnp.asarray(drawn((5, 13, 14, 3), 8), jnp.float32)
+    layer = Sequential(
+        ("conv", Conv(24, 3)), ("relu", ReLU()), ("pool", MaxPool(2)), ("next", Conv(40, 3)),
+        ("norm", BatchNorm()), ("relu2", ReLU()), ("pool2", MaxPool(2)),
+    )  # fmt: skip
+    x = jnp.asarray(drawn((15, 13, 14, 3), 8), jnp.float32)
     params, state = Network(layer).init(jax.random.key(2), x)
 
     def outcome(watched: tuple[str, ...] | None):
@@ -107,7 +154,9 @@ def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one():
 
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
 
-    jax.tree.map(np.testing.assert_array_equal, outcome(None), outcome(("conv", "relu", "pool")))
+    jax.tree.map(
+        np.testing.assert_array_equal, outcome(None), outcome(("conv", "relu", "pool", "norm", "relu2", "pool2"))
+    )
 
 
 @here

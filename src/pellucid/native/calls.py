@@ -199,6 +199,87 @@ def _largest_back(how: Pooling, x: jax.Array, dy: jax.Array) -> Any:
 largest.defvjp(lambda x, how: (pooled(x, how), x), _largest_back)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def relu_largest(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """max(0, the largest of each window), of windows that lie side by side; what fills none is left out.
+
+    x: [batch, h, w, n] -> [batch, h // rows, w // columns, n]. For the way back a byte is kept for each.
+    """
+    return _relu_largest(x, window)[0]
+
+
+def _relu_largest(x: jax.Array, window: tuple[int, int]) -> Any:
+    shape = x.shape[0], x.shape[1] // window[0], x.shape[2] // window[1], x.shape[3]
+    results = _float32(*shape), jax.ShapeDtypeStruct(shape, jnp.uint8)
+    return _call("relu_largest", results, x, geometry=Then(window, True).geometry)
+
+
+def _relu_largest_forward(x: jax.Array, window: tuple[int, int]) -> Any:
+    y, places = _relu_largest(x, window)
+    return y, (places, x.shape)
+
+
+def _relu_largest_back(window: tuple[int, int], kept: Any, dy: jax.Array) -> Any:
+    places, shape = kept
+    return (_call("relu_largest_dx", _float32(*shape), dy, places, geometry=Then(window, True).geometry),)
+
+
+relu_largest.defvjp(_relu_largest_forward, _relu_largest_back)
+
+
+# -- batch normalisation ----------------------------------------------------------------------------------------------
+
+
+class Then(NamedTuple):
+    """What is joined to a normalisation: ReLU, and the largest of windows that lie side by side; by default nothing."""
+
+    window: tuple[int, int] = (1, 1)
+    relu: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        return self == Then()
+
+    @property
+    def geometry(self) -> np.ndarray:
+        return np.array([*self.window, self.relu], np.int64)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over all axes but the last, and what
+    follows. x: [batch, h, w, n] -> (y [batch, h // rows, w // columns, n], mean [n], var [n]).
+
+    No gradient goes back through mean and var: they are for running averages.
+    """
+    return _batch_norm(x, scale, bias, epsilon, then)[:3]
+
+
+def _batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
+    shape, n = (x.shape[0], x.shape[1] // then.window[0], x.shape[2] // then.window[1], x.shape[3]), x.shape[3]
+    places = jax.ShapeDtypeStruct((0,) if then.nothing else shape, jnp.uint8)
+    results = _float32(*shape), places, _float32(n), _float32(n)
+    y, places, mean, var = _call(
+        "batch_norm", results, x, scale, bias, geometry=then.geometry, epsilon=np.float32(epsilon)
+    )
+    return y, mean, var, places
+
+
+def _batch_norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
+    y, mean, var, places = _batch_norm(x, scale, bias, epsilon, then)
+    return (y, mean, var), (x, scale, mean, var, places)
+
+
+def _batch_norm_back(epsilon: float, then: Then, kept: Any, gradients: Any) -> Any:
+    x, scale, mean, var, places = kept
+    results = _float32(*x.shape), _float32(x.shape[3]), _float32(x.shape[3])
+    args = x, scale, mean, var, gradients[0], places
+    return tuple(_call("batch_norm_back", results, *args, geometry=then.geometry, epsilon=np.float32(epsilon)))
+
+
+batch_norm.defvjp(_batch_norm_forward, _batch_norm_back)
+
+
 # -- recurrence -------------------------------------------------------------------------------------------------------
 
 

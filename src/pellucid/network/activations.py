@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pellucid.network.layer import Layer, layer
+from pellucid.network.pool import relu_pooled
 from pellucid.network.precision import wide
 
 SELU_ALPHA = 1.6732632423543772  # the fixed point of mean 0 and variance 1, Klambauer et al. 2017
@@ -169,6 +170,10 @@ class ReLU(Activation):
 
     def apply(self, p, x, ctx):
         return relu(x)
+
+    def join(self, p, x, ctx, behind):
+        done = relu_pooled(behind[0], x, ctx)
+        return None if done is None else (done, 1)
 
 
 @layer

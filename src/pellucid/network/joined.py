@@ -1,19 +1,17 @@
-"""A convolution and what follows it at once: ReLU, the largest of each window, or both. One native kernel computes them,
-so that what lies between, several times the size of what comes out, never goes through memory."""
+"""A convolution and what follows it at once: ReLU, the largest of each window, or both. One native kernel computes
+them, so that what lies between, several times the size of what comes out, never goes through memory."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import jax
 
-from pellucid.errors import NetworkError
 from pellucid.native import calls
 from pellucid.network.activations import ReLU, relu
 from pellucid.network.convolve import Window, convolve
 from pellucid.network.layer import Layer
-from pellucid.network.pool import MaxPool, tiled_max, tiles
+from pellucid.network.pool import MaxPool, side_by_side, tiled_max
 
-MOST_PLACES = 255  # of a window: a byte tells which one held the largest
 NONE = Window((1, 1))
 
 
@@ -37,11 +35,7 @@ def followers(behind: Sequence[Layer], shape: tuple[int, ...]) -> Followers | No
     bends = isinstance(behind[0], ReLU) if behind else False
     rest, pool = behind[bends:], NONE
     if rest and isinstance(rest[0], MaxPool):
-        try:
-            window = rest[0].window(jax.ShapeDtypeStruct(shape, "float32"), None)
-        except NetworkError:  # it does not fit: the layer itself is to say so, by its own name
-            window = NONE
-        pool = window if tiles(window) and window.places <= MOST_PLACES else NONE
+        pool = side_by_side(rest[0], jax.ShapeDtypeStruct(shape, "float32")) or NONE
     found = Followers(bends, pool)
     return found if found.layers else None
 

@@ -1,14 +1,18 @@
 """Normalisation: bring what passes between layers to mean 0 and variance 1, then let the network choose again."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 
+from pellucid.native import calls, usable
 from pellucid.network.initial import Initializer, Ones
+from pellucid.network.joined import followers
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
 from pellucid.network.precision import wide
+
+KERNEL_PAYS = 1 << 12  # numbers to normalise; fewer are done before a kernel is called
 
 
 @layer
@@ -112,8 +116,27 @@ class BatchNorm(Layer):
             "var": Param(n, "ones", trained=False),
         }
 
+    def join(self, p, x, ctx, behind):
+        found = followers(behind, x.shape) if jnp.ndim(x) == 4 and self._by_kernel(p, x, ctx) else None
+        if found is None:
+            return None
+        return self._normalised(p, x, ctx, calls.Then(found.pool.size, found.relu)), found.layers
+
+    def _by_kernel(self, p, x: jax.Array, ctx: Context) -> bool:
+        suits = ctx.train and ctx.reverse_only and ctx.mask is None and x.size >= KERNEL_PAYS
+        return suits and usable(x, p["scale"], p["bias"])
+
+    def _normalised(self, p, x: jax.Array, ctx: Context, then: calls.Then) -> jax.Array:
+        """x: [batch, h, w, n], by the native kernel."""
+        y, mean, var = cast(Any, calls.batch_norm(x, p["scale"], p["bias"], self.epsilon, then))
+        self._move(p, ctx, mean, var, jnp.float32(math.prod(x.shape[:-1])))
+        return y
+
     def apply(self, p, x, ctx):
         x = wide(x)
+        if ctx is not None and self._by_kernel(p, x, ctx):
+            rows = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), 1, x.shape[-1])
+            return self._normalised(p, rows, ctx, calls.Then()).reshape(x.shape)
         mean, var = self._of_batch(p, x, ctx) if ctx is not None and ctx.train else (p["mean"], p["var"])
         return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * p["scale"]) + p["bias"]
 
@@ -129,6 +152,11 @@ class BatchNorm(Layer):
         some = jnp.maximum(count, 1)
         mean = jnp.where(keep, x, 0.0).sum(axes) / some
         var = jnp.where(keep, jnp.square(x - mean), 0.0).sum(axes) / some
+        self._move(p, ctx, mean, var, count)
+        return mean, var
+
+    def _move(self, p, ctx: Context, mean: jax.Array, var: jax.Array, count: jax.Array) -> None:
+        """The running mean and variance, by those of a batch of `count` rows."""
 
         def moved(old, new, enough):
             mixed = self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
@@ -136,4 +164,3 @@ class BatchNorm(Layer):
 
         unbiased = var * (count / jnp.maximum(count - 1, 1))
         ctx.update(mean=moved(p["mean"], mean, count > 0), var=moved(p["var"], unbiased, count > 1))
-        return mean, var

@@ -12,8 +12,10 @@ from jax import lax
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
 from pellucid.network.convolve import Padding, Sizes, Window, as_image, leave_steps, real_steps, window_of
-from pellucid.network.layer import Layer, layer, show_shape
+from pellucid.network.layer import Context, Layer, layer, show_shape
 from pellucid.network.precision import wide
+
+MOST_PLACES = 255  # of a window that a kernel takes in: a byte tells which one held the largest
 
 
 class _Pool(Layer):
@@ -82,6 +84,27 @@ class MaxPool(_Pool):
             return cast(jax.Array, calls.largest(x, how))
         y = tiled_max(x, window) if tiles(window) else _overlapping_max(x, window)
         return y if mask is None else _where(y == -jnp.inf, 0.0, y)  # a window without a real step
+
+
+def relu_pooled(behind: Layer, x: Any, ctx: Context) -> jax.Array | None:
+    """The output of ReLU and the `MaxPool` behind it by one kernel, which reads x once and keeps a byte for each number
+    that comes out; None where it cannot: `behind` is something else, or the windows do not lie side by side."""
+    if not isinstance(behind, MaxPool) or not ctx.reverse_only or real_steps(x, ctx) is not None:
+        return None
+    window = side_by_side(behind, x) if getattr(x, "ndim", 0) in (3, 4) and usable(x) else None
+    if window is None:
+        return None
+    y = cast(jax.Array, calls.relu_largest(as_image(x), window.size))
+    return y[:, 0] if x.ndim == 3 else y
+
+
+def side_by_side(pool: MaxPool, x: Any) -> Window | None:
+    """The window of a `MaxPool` on such an input (its shape counts), where the kernels can take it in."""
+    try:
+        window = pool.window(x, None)
+    except NetworkError:  # it does not fit: the layer itself is to say so, by its own name
+        return None
+    return window if tiles(window) and window.places <= MOST_PLACES else None
 
 
 @layer

@@ -144,6 +144,13 @@ Convolution unjoined(Numbers g, ffi::Span<const int64_t> x, ffi::Span<const int6
   return convolution(g, x, w, ffi::Span<const int64_t>(y, 4));
 }
 
+// An array as if it were a convolution's output.
+Convolution image(ffi::Span<const int64_t> shape) {
+  Convolution c{};
+  c.batch = shape[0], c.out_height = shape[1], c.out_width = shape[2], c.outputs = shape[3];
+  return c;
+}
+
 ffi::Error convolve_join(ffi::ThreadPool threads, Numbers g, Floats x, Floats w, Floats bias, Result y,
                          Result places) {
   return guarded(threads, [&](Pool& pool) {
@@ -164,6 +171,36 @@ ffi::Error convolve_join_dw(ffi::ThreadPool threads, Numbers g, Floats x, Floats
   return guarded(threads, [&](Pool& pool) {
     const auto c = unjoined(g, x.dimensions(), dw->dimensions());
     kernels().convolve_join_dw(pool, c, join(g), at(x), at(dy), bytes(places), at(dw), at(db));
+  });
+}
+
+// numbers: rows and columns of the window, and whether ReLU stands before it
+ffi::Error relu_largest(ffi::ThreadPool threads, Numbers g, Floats x, Result y, Result places) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().relu_largest(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, at(x), at(y), bytes(*places));
+  });
+}
+
+ffi::Error relu_largest_dx(ffi::ThreadPool threads, Numbers g, Floats dy, Floats places, Result dx) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().relu_largest_dx(pool, image(dx->dimensions()), {g[0], g[1], g[2] != 0}, at(dy), bytes(places), at(dx));
+  });
+}
+
+ffi::Error batch_norm(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats bias, Result y,
+                      Result places, Result mean, Result var) {
+  return guarded(threads, [&](Pool& pool) {
+    const NormForward f{epsilon, at(x), at(scale), at(bias), at(y), bytes(*places), at(mean), at(var)};
+    kernels().batch_norm(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, f);
+  });
+}
+
+ffi::Error batch_norm_back(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats mean,
+                           Floats var, Floats dy, Floats places, Result dx, Result dscale, Result dbias) {
+  return guarded(threads, [&](Pool& pool) {
+    const NormBackward b{epsilon, at(x),  at(scale), at(mean), at(var), at(dy), bytes(places), at(dx), at(dscale),
+                         at(dbias)};
+    kernels().batch_norm_back(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, b);
   });
 }
 
@@ -255,6 +292,17 @@ PELLUCID_CALL(convolve_join_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Num
                                     .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(convolve_join_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                                     .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(relu_largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                                .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(relu_largest_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
+                                   .Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(batch_norm, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Attr<float>("epsilon")
+                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                              .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(batch_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry")
+                                   .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                                   .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                                   .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()

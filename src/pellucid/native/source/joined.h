@@ -1,4 +1,4 @@
-// A convolution, ReLU and the largest of windows that lie side by side, as one. What lies between them stays in the
+// ReLU and the largest of windows that lie side by side as one, behind a convolution or alone. What lies between them stays in the
 // processor's cache: to memory go the largest and, for the way back, a byte that says which place of the window held it.
 
 constexpr unsigned char kNowhere = 255;  // ReLU gave 0: no place has a gradient
@@ -6,6 +6,8 @@ constexpr long kBand = 1 << 15;          // floats of the convolution's output t
 
 inline long down(const Convolution& c, const Join& join) { return c.out_height / join.rows; }
 inline long across(const Convolution& c, const Join& join) { return c.out_width / join.columns; }
+
+inline bool alone(const Join& join) { return join.rows == 1 && join.columns == 1 && !join.relu; }
 
 PELLUCID_INLINE void store_bytes(unsigned char* p, IntVec v, long n) {
   const ByteVec bytes = __builtin_convertvector(v, ByteVec);
@@ -147,4 +149,20 @@ void convolve_join_dx(Parallel& pool, const Convolution& c, const Join& join, co
 void convolve_join_dw(Parallel& pool, const Convolution& c, const Join& join, const float* x, const float* dy,
                       const unsigned char* places, float* dw, float* db) {
   convolve_dw_of(pool, c, x, Spread{c, join, dy, places}, dw, db);
+}
+
+void relu_largest(Parallel& pool, const Convolution& c, const Join& join, const float* x, float* y,
+                  unsigned char* places) {
+  const Largest keep(c, join, y, places);
+  pool.each(c.batch, [&](long image) {
+    keep.done(image * c.out_height, c.out_height, x + image * c.out_height * c.out_width * c.outputs);
+  });
+}
+
+void relu_largest_dx(Parallel& pool, const Convolution& c, const Join& join, const float* dy,
+                     const unsigned char* places, float* dx) {
+  const Spread spread{c, join, dy, places};
+  pool.each(c.batch, [&](long image) {
+    spread.write(image, 0, c.outputs, c.outputs, c.outputs, dx + image * c.out_height * c.out_width * c.outputs);
+  });
 }

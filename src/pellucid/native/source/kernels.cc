@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 
 namespace pellucid {
@@ -11,12 +12,14 @@ namespace {
 #include "simd.h"
 #include "convolve.h"
 #include "joined.h"
+#include "norm.h"
 #include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
 
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
-                       convolve_join_dw, dense, dense_dw, largest, largest_dx, recur, recur_back};
+                       convolve_join_dw, relu_largest, relu_largest_dx, batch_norm,
+                       batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back};
 
 }  // namespace
 

@@ -17,7 +17,7 @@ struct Convolution {
   long pad_top, pad_left;
 };
 
-// What follows a convolution at once: ReLU, and the largest of each window of rows x columns, side by side (1, 1: none).
+// What follows a convolution or a normalisation at once: ReLU, and the largest of each window of rows x columns, side by side (1, 1: none).
 // Places that fill no window are left out. A window has 255 places at most.
 struct Join {
   long rows, columns;
@@ -77,6 +77,22 @@ struct RecurrentBackward {
   float* dc0;            // [batch, width], of the lstm
 };
 
+// Batch normalisation of the last axis, of an array [batch, out_height, out_width, outputs], and what is joined to it.
+struct NormForward {
+  float epsilon;
+  const float *x, *scale, *bias;
+  float* y;
+  unsigned char* places;  // of what is joined, or null
+  float *mean, *var;      // [outputs], of this batch; var is biased
+};
+
+struct NormBackward {
+  float epsilon;
+  const float *x, *scale, *mean, *var, *dy;
+  const unsigned char* places;
+  float *dx, *dscale, *dbias;
+};
+
 struct Kernels {
   const char* name;  // of the instruction set
   void (*convolve)(Parallel&, const Convolution&, const float* x, const float* w, const float* bias, float* y);
@@ -90,6 +106,12 @@ struct Kernels {
                            const float* w, float* dx);
   void (*convolve_join_dw)(Parallel&, const Convolution&, const Join&, const float* x, const float* dy,
                            const unsigned char* places, float* dw, float* db);
+  // the same of an array, of which the shape alone is read: x: [batch, out_height, out_width, outputs]
+  void (*relu_largest)(Parallel&, const Convolution&, const Join&, const float* x, float* y, unsigned char* places);
+  void (*relu_largest_dx)(Parallel&, const Convolution&, const Join&, const float* dy, const unsigned char* places,
+                          float* dx);
+  void (*batch_norm)(Parallel&, const Convolution&, const Join&, const NormForward&);
+  void (*batch_norm_back)(Parallel&, const Convolution&, const Join&, const NormBackward&);
   void (*dense)(Parallel&, const Density&, const float* x, const float* w, const float* bias, float* y);
   void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
