@@ -36,8 +36,17 @@ def write(rows: Rows, path: Path, source: Path) -> None:
     parts.append(COST)
     parts.append(_left_out())
     text = "\n".join(parts)
+    title, rest = text.split("\n", 1)
+    text = f"{title}\n\n{_by_hand(path)}{rest}"
     path.write_text(text)
     print(text)
+
+
+def _by_hand(path: Path) -> str:
+    """What a person wrote on the page, between its two marks, which stays."""
+    begin, end = "<!-- by hand: begin -->", "<!-- by hand: end -->"
+    old = path.read_text() if path.is_file() else ""
+    return f"{begin}{old.split(begin, 1)[1].split(end, 1)[0]}{end}\n" if begin in old and end in old else ""
 
 
 def _definitions() -> str:

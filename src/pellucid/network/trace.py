@@ -1,5 +1,6 @@
 """What a network turns out to be for a given input: it is run once on shapes alone."""
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,8 +35,17 @@ def operations(layer: Layer, x: Any) -> int:
 def block_rows(layer: Layer, x: Any) -> int:
     """How many examples to compute at once where no gradient is asked for: few of large ones, so that memory stays
     bounded; a power of two from 8 to 1,024."""
-    sizes = [a.size for leaf in trace(layer, x).leaves for a in jax.tree.leaves((leaf.x, leaf.y))]
+    leaves = trace(layer, x).leaves
+    sizes = [a.size for leaf in leaves for a in jax.tree.leaves((leaf.x, leaf.y))] + [_inside(leaf) for leaf in leaves]
     return min(max(floor_power(BLOCK_NUMBERS // max(sizes, default=1)), 8), 1024)
+
+
+def _inside(leaf: Leaf) -> int:
+    """Numbers that a layer's widest matrix gives at all places of what arrives, as the gates of a recurrent layer at all
+    steps: more than comes out of it, where only the last step does."""
+    places = max((math.prod(a.shape[1:-1]) for a in jax.tree.leaves(leaf.x)), default=1)
+    matrices = [param.shape[-1] for param in leaf.layer.declare(leaf.x).values() if len(param.shape) > 1]
+    return places * max(matrices, default=0)
 
 
 def floor_power(n: int) -> int:
