@@ -41,8 +41,8 @@ def block_rows(layer: Layer, x: Any) -> int:
 
 
 def _inside(leaf: Leaf) -> int:
-    """Numbers that a layer's widest matrix gives at all places of what arrives, as the gates of a recurrent layer at all
-    steps: more than comes out of it, where only the last step does."""
+    """Numbers that a layer's widest matrix gives at all places of what arrives, as the gates of a recurrent layer at
+    all steps: more than comes out of it, where only the last step does."""
     places = max((math.prod(a.shape[1:-1]) for a in jax.tree.leaves(leaf.x)), default=1)
     matrices = [param.shape[-1] for param in leaf.layer.declare(leaf.x).values() if len(param.shape) > 1]
     return places * max(matrices, default=0)
