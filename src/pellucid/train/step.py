@@ -268,7 +268,8 @@ def _stack(taken: Arrays, watched: tuple[str, ...]) -> jax.Array:
 
 def _weights(program: Program, params: Arrays, grads: Arrays, updates: Arrays) -> jax.Array:
     def mean_square(a):
-        return jnp.square(sample(a).astype(jnp.float32)).mean()
+        v = sample(a).astype(jnp.float32)
+        return jnp.dot(v, v, precision="highest") / v.size
 
     zero = jnp.zeros((), jnp.float32)
     rows = [
