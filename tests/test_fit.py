@@ -324,6 +324,7 @@ def test_a_batch_larger_than_the_set_is_clipped_and_said():
         ({"epochs": 0}, SettingError, "(?s)train.epochs.*a whole number >= 1"),
         ({"epochs": 2, "steps": 2}, SettingError, "both epochs and steps"),
         ({"epochs": "many"}, SettingError, "(?s)wrong type.*train.epochs"),
+        ({"precision": "bfloat"}, SettingError, "(?s)train.precision.*float32 . bfloat16 . float16.*mean 'bfloat16'"),
         ({"lerning_rate": 1.0}, SettingError, "did you mean 'learning_rate'"),
         ({"split": (0.5, 0.1, 0.1)}, SettingError, "add up to 1"),
         ({"target": "nothing"}, SettingError, "brings its own target"),

@@ -13,7 +13,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomli_w
@@ -191,9 +191,28 @@ def from_dict(data: dict[str, Any], where: str = "settings") -> Recipe:
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at ")
         place = place.strip("`").removeprefix("$.") or "the recipe"
+        names = _choices(place)
+        if names and said.startswith("Invalid enum value"):
+            value = said.removeprefix("Invalid enum value ").strip("'")
+            raise SettingError(
+                "a setting has none of the values that it may have", where=f"{where}: {place}",
+                expected=" | ".join(names), got=value, fix=nearest(value, names),
+            ) from error  # fmt: skip
         raise SettingError("a setting has the wrong type", where=f"{where}: {place}", got=said) from error
     _check_ranges(recipe, where)
     return recipe
+
+
+def _choices(place: str) -> list[str]:
+    """The texts that a setting may be, where it is one of a few.
+
+    >>> _choices("train.precision")
+    ['float32', 'bfloat16', 'float16']
+    """
+    section, _, name = place.partition(".")
+    kind = get_type_hints(SECTIONS[section]).get(name) if section in SECTIONS else None
+    options = [kind, *get_args(kind)]  # `Literal[...] | None` too
+    return [str(word) for option in options if get_origin(option) is Literal for word in get_args(option)]
 
 
 def _check_keys(data: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
