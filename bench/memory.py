@@ -15,9 +15,10 @@ import numpy as np
 
 from pellucid import Dataset
 from pellucid.machine import set_up
+from pellucid.memory import in_words
 from pellucid.recipe import make
 from pellucid.session import Session
-from pellucid.train.fitting import compiled, shown
+from pellucid.train.fitting import compiled
 from pellucid.train.loop import Loop
 
 SETTINGS = (
@@ -59,7 +60,7 @@ def table(data: Dataset, words: dict, rounds: int) -> None:
     print("| settings | temporary memory | a step |\n|---|---|---|")
     for more, size, taken in zip(SETTINGS, bytes_taken, times, strict=True):
         said = " ".join(f"--{name} {value}" for name, value in more.items()) or "none"
-        print(f"| `{said}` | {shown(size)} | {min(taken) * 1e3:.1f} ms |", flush=True)
+        print(f"| `{said}` | {in_words(size)} | {min(taken) * 1e3:.1f} ms |", flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How much of this machine's memory a process may still have, as Linux tells it."""
+"""How much of this machine's memory a process may still have, as Linux tells it; and bytes in words."""
 
 from pathlib import Path
 
@@ -64,3 +64,16 @@ def _within_process() -> list[int]:
     limits = ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData"))
     found = [(resource.getrlimit(kind)[0], used.get(name, 0)) for kind, name in limits]
     return [limit - size for limit, size in found if limit != resource.RLIM_INFINITY]
+
+
+def in_words(size: float) -> str:
+    """Bytes as a person reads them, in powers of 1000.
+
+    >>> in_words(512), in_words(3_200_000), in_words(12.3e9)
+    ('512 B', '3.2 MB', '12.3 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

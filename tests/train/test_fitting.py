@@ -50,7 +50,7 @@ def test_where_nothing_fits_the_numbers_and_what_helps_are_told(wide):
     with pytest.raises(ResourceError) as told:
         fitting.largest_batch(*given, free=need[1] // 2)
     said = str(told.value)
-    assert "not even a batch of one example fits" in said and fitting.shown(need[1]) in said
+    assert "not even a batch of one example fits" in said and memory.in_words(need[1]) in said
     assert "--remat blocks, --precision bfloat16, a smaller network" in said
 
 
@@ -113,7 +113,7 @@ def test_cautions_name_what_is_not_as_one_might_think():
 
 
 def test_bytes_are_told_with_three_digits():
-    assert [fitting.shown(n) for n in (0, 999, 1000, 1.25e9, 3e13)] == ["0 B", "999 B", "1 kB", "1.25 GB", "30 TB"]
+    assert [memory.in_words(n) for n in (0, 999, 1000, 1.25e9, 3e13)] == ["0 B", "999 B", "1 kB", "1.25 GB", "30 TB"]
 
 
 def test_the_chunk_gives_its_buffers_back_in_place(wide):

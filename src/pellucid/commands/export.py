@@ -6,6 +6,7 @@ from typing import Any
 
 from pellucid.commands import options
 from pellucid.errors import PellucidError, SettingError
+from pellucid.memory import in_words
 from pellucid.rundir import RunDir
 
 PYTORCH = "pytorch.safetensors"
@@ -50,7 +51,7 @@ def to_pytorch(place: RunDir, path: Path) -> dict[str, Any]:
 
 def told_of_pytorch(facts: dict[str, Any]) -> str:
     lines = [
-        f"{facts['file']}: {size(facts['bytes'])}, a state_dict under PyTorch's names",
+        f"{facts['file']}: {in_words(facts['bytes'])}, a state_dict under PyTorch's names",
         "  read it:  module.load_state_dict(safetensors.torch.load_file(file), strict=False)",
     ]
     if facts["own_layout"]:
@@ -101,7 +102,7 @@ def rows_of(place: RunDir, network: Any) -> tuple[Any, str]:
 def told(facts: dict[str, Any]) -> str:
     """For a person."""
     lines = [
-        f"{facts['file']}: {size(facts['bytes'])}, {facts['operations']} operations",
+        f"{facts['file']}: {in_words(facts['bytes'])}, {facts['operations']} operations",
         *(f"  {name + ':':<9}{shown(facts[name])}" for name in ("input", "output")),
         f"  checked:  onnxruntime on {facts['rows']} rows ({facts['rows_from']}) differs from the network by "
         f"{facts['difference']:.2g} at most",
@@ -113,12 +114,3 @@ def told(facts: dict[str, Any]) -> str:
 
 def shown(one: dict[str, Any]) -> str:
     return f" {one['name']} {one['type']} [{', '.join(map(str, one['shape']))}]"
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them.
-
-    >>> size(4340), size(12_500_000)
-    ('4.3 kB', '12.5 MB')
-    """
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -16,6 +16,7 @@ from pellucid.data import lazy
 from pellucid.data.dataset import Dataset
 from pellucid.data.mapped import map_of
 from pellucid.errors import SettingError
+from pellucid.memory import in_words
 
 SHARE = 0.5  # of the available memory, that examples may take
 
@@ -66,21 +67,9 @@ def encoded_bytes(x: np.ndarray) -> int:
 def said(size: int) -> str:
     """The one line that a person is told; the same whoever asked for it, so that a resumed run says the same."""
     return (
-        f"{short(size)} of examples stay on disk and are streamed (--no-stream reads them into memory); the checks "
+        f"{in_words(size)} of examples stay on disk and are streamed (--no-stream reads them into memory); the checks "
         "before training, baselines and inspection look at samples of rows"
     )
-
-
-def short(size: float) -> str:
-    """Bytes as a person says them.
-
-    >>> short(3_210_000_000), short(48_000)
-    ('3.2 GB', '48 kB')
-    """
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def cannot(data: Dataset) -> SettingError:

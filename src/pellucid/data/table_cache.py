@@ -24,9 +24,9 @@ from pellucid.data.image_cache import BUDGET_GB
 from pellucid.data.lazy import Rows
 from pellucid.data.lazy_table import LazyTable
 from pellucid.data.mapped import release
-from pellucid.data.stream import short
 from pellucid.data.table_encoder import TableEncoder
 from pellucid.errors import ResourceError
+from pellucid.memory import in_words
 
 FORMAT = 1
 GROUP = 128 << 20  # bytes of a row group that are unpacked together
@@ -78,7 +78,7 @@ def _write(table: LazyTable, encoder: TableEncoder, where: str, path: Path, shap
     _sweep(path.parent)
     _make_room(path.parent, need)
     _check_space(path.parent, need)
-    table.say(f"{short(need)} of encoded rows are written once to {path.parent}, where later runs find them")
+    table.say(f"{in_words(need)} of encoded rows are written once to {path.parent}, where later runs find them")
     temporary = path.parent / f".{os.getpid()}.{threading.get_ident()}.npy"
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
@@ -119,8 +119,8 @@ def _check_space(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < need * 1.02:
         raise ResourceError(
-            "the disk has too little room for the encoded rows", where=folder, expected=f"{short(need)} free",
-            got=short(free), fix="free some space, or set XDG_CACHE_HOME to a folder on a larger disk; a folder of "
+            "the disk has too little room for the encoded rows", where=folder, expected=f"{in_words(need)} free",
+            got=in_words(free), fix="free some space, or set XDG_CACHE_HOME to a folder on a larger disk; a folder of "
             "x.npy and y.npy is streamed as it lies and needs none",
         )  # fmt: skip
 

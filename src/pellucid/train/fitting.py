@@ -16,6 +16,7 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.errors import ResourceError, SettingError
+from pellucid.memory import in_words
 from pellucid.network.composite import walk
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm
@@ -40,7 +41,7 @@ class Fit:
     free: int
 
     def said(self) -> str:
-        return f"a batch of {self.batch} needs {shown(self.need)} of the {shown(self.free)} that are free"
+        return f"a batch of {self.batch} needs {in_words(self.need)} of the {in_words(self.free)} that are free"
 
 
 def unknown_memory() -> SettingError:
@@ -75,19 +76,6 @@ def cautions(network: Network, settings: Settings) -> list[str]:
             f"--accumulate: batch normalisation takes its mean and variance of {rows} rows, a part of the batch"
         )
     return said
-
-
-def shown(size: float) -> str:
-    """Bytes as a person reads them.
-
-    >>> shown(512), shown(3_200_000), shown(12.3e9)
-    ('512 B', '3.2 MB', '12.3 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def compiled(loop: Loop) -> Any:
@@ -126,7 +114,7 @@ def largest_batch(network: Network, train: Part, settings: Settings, free: int) 
         if batch == 1:
             raise ResourceError(
                 "not even a batch of one example fits into memory", where="--batch-size auto",
-                expected=f"at most {shown(room)} of the {shown(free)} that are free", got=shown(need),
+                expected=f"at most {in_words(room)} of the {in_words(free)} that are free", got=in_words(need),
                 fix=_smaller(network, train, settings),
             )  # fmt: skip
         batch = min(batch // 2, max(floor_power(int(batch * room / need)), 1))
@@ -143,7 +131,7 @@ def require_room(network: Network, train: Part, settings: Settings, free: int | 
         fix = f"--accumulate {parts} (in a recipe: train.accumulate = {parts}) computes the same batch in {parts} parts"
     raise ResourceError(
         f"a batch of {settings.batch_size} does not fit into memory", where="--batch-size",
-        expected=f"at most the {shown(free)} that are free", got=shown(need), fix=fix,
+        expected=f"at most the {in_words(free)} that are free", got=in_words(need), fix=fix,
     )  # fmt: skip
 
 

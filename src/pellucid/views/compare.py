@@ -6,10 +6,11 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from pellucid.memory import in_words
 from pellucid.rundir import RunDir, read_json
 from pellucid.signals.record import read_record
 from pellucid.views import facts
-from pellucid.views.console import figure, seconds, size, sparkline, table, unicode_fits
+from pellucid.views.console import figure, seconds, sparkline, table, unicode_fits
 
 SILENT = ("name", "data.fingerprint")  # differ without being a setting
 
@@ -109,7 +110,7 @@ def _costs(runs: list[dict[str, Any]], letters: list[str]) -> RenderableType:
         ("of it compiling", lambda r: seconds(r["compile_seconds"])),
         ("examples/s", lambda r: f"{r['examples_per_second']:,.0f}"),
         ("parameters", lambda r: f"{r['parameters']:,}"),
-        ("memory", lambda r: size(r["peak_memory_bytes"])),
+        ("memory", lambda r: in_words(r["peak_memory_bytes"])),
     ]
     for name, shown in rows:
         made.add_row(name, *[shown(run["result"]) if run["result"] else "-" for run in runs])

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pellucid.memory import in_words
 from pellucid.views import facts
-from pellucid.views.console import figure, seconds, size
+from pellucid.views.console import figure, seconds
 from pellucid.views.names import recipe_words
 from pellucid.views.network_picture import network_picture
 
@@ -95,7 +96,7 @@ def costs(pages: "Pages") -> str:
         ("of it compiling", seconds(result["compile_seconds"])),
         ("updates", f"{result['steps']:,}"),
         ("examples a second", f"{result['examples_per_second']:,.0f}"),
-        ("memory at most", size(result["peak_memory_bytes"])),
+        ("memory at most", in_words(result["peak_memory_bytes"])),
         ("rows", ", ".join(f"{n:,} {part}" for part, n in (result.get("rows") or {}).items())),
     ]
     return html_table(["", ""], rows).replace("<table>", "<table class=short>")

@@ -5,8 +5,9 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from pellucid.memory import in_words
 from pellucid.views import facts
-from pellucid.views.console import figure, seconds, size, table
+from pellucid.views.console import figure, seconds, table
 
 
 def show_summary(console: Console, result: dict[str, Any], report: str | None = None, keep: str = "best") -> None:
@@ -50,7 +51,7 @@ def costs(result: dict[str, Any]) -> list[str]:
     return [
         f"{seconds(result['seconds'])} in all, {seconds(result['compile_seconds'])} of it compiling; "
         f"{result['steps']:,} updates, {result['examples_per_second']:,.0f} examples/s",
-        f"{result['parameters']:,} parameters, {size(result['peak_memory_bytes'])} of memory at most",
+        f"{result['parameters']:,} parameters, {in_words(result['peak_memory_bytes'])} of memory at most",
     ]
 
 
