@@ -124,9 +124,9 @@ def test_each_preset_shows_its_problem_and_its_cure_cures_it(name):
     left = {f["problem"] for f in well.findings(preflight=False) if f["severity"] != "note"}
     assert left <= ({"label_noise"} if preset.cure.label_noise else set())  # the labels stay as wrong as they were
     (_, validation), (_, healed) = ill.scores, well.scores
-    assert healed.metric > validation.metric + 0.15 and healed.metric > 0.9
+    assert healed.metric > validation.metric + 0.1 and healed.metric > 0.9
     if name == "overfitting":  # it learned the noise by heart: better on what it saw, worse on what it did not
-        assert ill.scores[0].metric > 0.95 > validation.metric + 0.15
+        assert ill.scores[0].metric > 0.95 > validation.metric + 0.1
         quiet = Play(preset.choices.replace(label_noise=0.0))  # the dial: without noise, less to learn by heart
         quiet.step(preset.updates)
         assert quiet.scores[1].metric > validation.metric + 0.1
