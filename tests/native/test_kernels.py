@@ -202,11 +202,11 @@ def test_relu_units_and_both_directions():
 
 
 @here
-@pytest.mark.parametrize("layer", [Conv(6, 3), LSTM(5), GRU(5), RNN(5)])
-def test_every_transformation_works_outside_the_training_step(layer):
+@pytest.mark.parametrize("layers", [[Conv(6, 3)], [Conv(6, 3), ReLU(), MaxPool(2)], [LSTM(5)], [GRU(5)], [RNN(5)]])
+def test_every_transformation_works_outside_the_training_step(layers):
     """The kernels have no forward mode and no rule for batching; plain JAX steps in, of any order."""
-    x = jnp.asarray(drawn((3, 4, 5, 2) if isinstance(layer, Conv) else (3, 4, 2), 6), jnp.float32)
-    net = Sequential(layer, Dense(1))
+    x = jnp.asarray(drawn((3, 4, 5, 2) if isinstance(layers[0], Conv) else (3, 4, 2), 6), jnp.float32)
+    net = Sequential(*layers, Dense(1))
     params, state = Network(net).init(jax.random.key(1), x)
 
     def f(scale):
