@@ -16,7 +16,6 @@ from pellucid.data import lazy
 from pellucid.data.dataset import Dataset
 from pellucid.data.mapped import map_of
 from pellucid.errors import SettingError
-from pellucid.memory import in_words
 
 SHARE = 0.5  # of the available memory, that examples may take
 
@@ -67,8 +66,8 @@ def encoded_bytes(x: np.ndarray) -> int:
 def said(size: int) -> str:
     """The one line that a person is told; the same whoever asked for it, so that a resumed run says the same."""
     return (
-        f"{in_words(size)} of examples stay on disk and are streamed (--no-stream reads them into memory); the checks "
-        "before training, baselines and inspection look at samples of rows"
+        f"{memory.in_words(size)} of examples stay on disk and are streamed (--no-stream reads them into memory); the "
+        "checks before training, baselines and inspection look at samples of rows"
     )
 
 

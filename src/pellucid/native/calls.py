@@ -92,27 +92,40 @@ def _convolve_back(how: Sliding, kept: Any, dy: jax.Array) -> Any:
 convolve.defvjp(_convolve_forward, _convolve_back)
 
 
-class Join(NamedTuple):
-    """A convolution and what follows it at once: ReLU, and the largest of windows that lie side by side."""
+class Then(NamedTuple):
+    """What a kernel takes in after its own layer: ReLU, and the largest of windows that lie side by side."""
 
-    how: Sliding
-    window: tuple[int, int]  # (1, 1): none
-    relu: bool
+    window: tuple[int, int] = (1, 1)  # (1, 1): none
+    relu: bool = False
+
+    @property
+    def layers(self) -> int:
+        return self.relu + (self.window != (1, 1))
+
+    def out(self, places: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of what comes out, from those of what the layer itself gives."""
+        return places[0] // self.window[0], places[1] // self.window[1]
 
     @property
     def geometry(self) -> np.ndarray:
-        return np.concatenate([self.how.geometry, np.array([*self.window, self.relu, *self.how.out], np.int64)])
+        return np.array([*self.window, self.relu], np.int64)
+
+
+class Join(NamedTuple):
+    """A convolution and what follows it at once."""
+
+    how: Sliding
+    then: Then
 
     @property
-    def out(self) -> tuple[int, int]:
-        high, wide = self.how.out
-        return high // self.window[0], wide // self.window[1]
+    def geometry(self) -> np.ndarray:
+        return np.concatenate([self.how.geometry, self.then.geometry, np.array(self.how.out, np.int64)])
 
 
 def _joined(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join, keep: bool) -> tuple[jax.Array, jax.Array]:
-    """(y [batch, *join.out, width], which place of its window held it, uint8, or empty where it is not to be kept)."""
+    """(y [batch, h, w, width], which place of its window held it, uint8, or empty where it is not to be kept)."""
     b = jnp.zeros((0,), jnp.float32) if b is None else b
-    shape = x.shape[0], *join.out, w.shape[-1]
+    shape = x.shape[0], *join.then.out(join.how.out), w.shape[-1]
     results = _float32(*shape), jax.ShapeDtypeStruct(shape if keep else (0,), jnp.uint8)
     y, places = _call("convolve_join", results, x, w, b, geometry=join.geometry)
     return y, places
@@ -200,28 +213,28 @@ largest.defvjp(lambda x, how: (pooled(x, how), x), _largest_back)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def relu_largest(x: jax.Array, window: tuple[int, int]) -> jax.Array:
-    """max(0, the largest of each window), of windows that lie side by side; what fills none is left out.
+def relu_largest(x: jax.Array, then: Then) -> jax.Array:
+    """What `then` makes of x, for the way back a byte kept for each number that comes out.
 
-    x: [batch, h, w, n] -> [batch, h // rows, w // columns, n]. For the way back a byte is kept for each.
+    x: [batch, h, w, n] -> [batch, *then.out((h, w)), n].
     """
-    return _relu_largest(x, window)[0]
+    return _relu_largest(x, then)[0]
 
 
-def _relu_largest(x: jax.Array, window: tuple[int, int]) -> Any:
-    shape = x.shape[0], x.shape[1] // window[0], x.shape[2] // window[1], x.shape[3]
+def _relu_largest(x: jax.Array, then: Then) -> Any:
+    shape = x.shape[0], *then.out((x.shape[1], x.shape[2])), x.shape[3]
     results = _float32(*shape), jax.ShapeDtypeStruct(shape, jnp.uint8)
-    return _call("relu_largest", results, x, geometry=Then(window, True).geometry)
+    return _call("relu_largest", results, x, geometry=then.geometry)
 
 
-def _relu_largest_forward(x: jax.Array, window: tuple[int, int]) -> Any:
-    y, places = _relu_largest(x, window)
+def _relu_largest_forward(x: jax.Array, then: Then) -> Any:
+    y, places = _relu_largest(x, then)
     return y, (places, x.shape)
 
 
-def _relu_largest_back(window: tuple[int, int], kept: Any, dy: jax.Array) -> Any:
+def _relu_largest_back(then: Then, kept: Any, dy: jax.Array) -> Any:
     places, shape = kept
-    return (_call("relu_largest_dx", _float32(*shape), dy, places, geometry=Then(window, True).geometry),)
+    return (_call("relu_largest_dx", _float32(*shape), dy, places, geometry=then.geometry),)
 
 
 relu_largest.defvjp(_relu_largest_forward, _relu_largest_back)
@@ -230,25 +243,10 @@ relu_largest.defvjp(_relu_largest_forward, _relu_largest_back)
 # -- batch normalisation ----------------------------------------------------------------------------------------------
 
 
-class Then(NamedTuple):
-    """What is joined to a normalisation: ReLU, and the largest of windows that lie side by side; by default nothing."""
-
-    window: tuple[int, int] = (1, 1)
-    relu: bool = False
-
-    @property
-    def nothing(self) -> bool:
-        return self == Then()
-
-    @property
-    def geometry(self) -> np.ndarray:
-        return np.array([*self.window, self.relu], np.int64)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over all axes but the last, and what
-    follows. x: [batch, h, w, n] -> (y [batch, h // rows, w // columns, n], mean [n], var [n]).
+    follows. x: [batch, h, w, n] -> (y [batch, *then.out((h, w)), n], mean [n], var [n]).
 
     No gradient goes back through mean and var: they are for running averages.
     """
@@ -256,8 +254,9 @@ def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, 
 
 
 def _batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
-    shape, n = (x.shape[0], x.shape[1] // then.window[0], x.shape[2] // then.window[1], x.shape[3]), x.shape[3]
-    places = jax.ShapeDtypeStruct((0,) if then.nothing else shape, jnp.uint8)
+    batch, high, wide, n = x.shape
+    shape = batch, *then.out((high, wide)), n
+    places = jax.ShapeDtypeStruct(shape if then.layers else (0,), jnp.uint8)
     results = _float32(*shape), places, _float32(n), _float32(n)
     y, places, mean, var = _call(
         "batch_norm", results, x, scale, bias, geometry=then.geometry, epsilon=np.float32(epsilon)

@@ -231,10 +231,14 @@ def convolve_transposed(x: jax.Array, w: jax.Array, window: Window, image: Pair,
     return _in_parts(transposed, x, kernel, x.shape[1] * x.shape[2] * window.places * width)
 
 
+def sliding(window: Window, x: jax.Array) -> calls.Sliding:
+    """A window on images x, as the kernels read it."""
+    return calls.Sliding(window.stride, window.dilation, (window.pads[0][0], window.pads[1][0]), window.out(x))
+
+
 def convolve_native(x: jax.Array, w: jax.Array, b: jax.Array | None, window: Window, reverse_only: bool) -> jax.Array:
     """`convolve` plus b ([width] or None) by the native kernel; reverse_only: as in `Context`."""
-    before = window.pads[0][0], window.pads[1][0]
-    how = calls.Sliding(window.stride, window.dilation, before, window.out(x))
+    how = sliding(window, x)
     if reverse_only:
         return cast(jax.Array, calls.convolve(x, w, b, how))
 

@@ -148,15 +148,16 @@ class Context:
         return x
 
     def _joined(self, parts: Sequence[tuple[str, Layer]], p: Params, x: Any) -> tuple[Any, int] | None:
-        (name, part), behind = parts[0], [part for _, part in parts[1:]]
+        name, part = parts[0]
         # what lies between layers is asked for by probes, by whoever traces shapes, and by contexts of another kind
         looked_at = self.probes is not None or self.leaves is not None or type(self) is not Context
-        if looked_at or self.precision is not None or type(part).join is Layer.join or not behind:
+        if looked_at or self.precision is not None or type(part).join is Layer.join or len(parts) < 2:
             return None
         self.parts += (name,)
         try:
             with self._located(part, x):
-                done = part.join(self._weights(part, p.get(name, {}), x), x, self, behind)
+                own = self._weights(part, p.get(name, {}), x)
+                done = part.join(own, x, self, [behind for _, behind in parts[1:]])
         finally:
             self.parts = self.parts[:-1]
         if done is not None:

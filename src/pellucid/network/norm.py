@@ -120,7 +120,7 @@ class BatchNorm(Layer):
         found = followers(behind, x.shape) if jnp.ndim(x) == 4 and self._by_kernel(p, x, ctx) else None
         if found is None:
             return None
-        return self._normalised(p, x, ctx, calls.Then(found.pool.size, found.relu)), found.layers
+        return self._normalised(p, x, ctx, found), found.layers
 
     def _by_kernel(self, p, x: jax.Array, ctx: Context) -> bool:
         suits = ctx.train and ctx.reverse_only and ctx.mask is None and x.size >= KERNEL_PAYS

@@ -94,7 +94,7 @@ def relu_pooled(behind: Layer, x: Any, ctx: Context) -> jax.Array | None:
     window = side_by_side(behind, x) if getattr(x, "ndim", 0) in (3, 4) and usable(x) else None
     if window is None:
         return None
-    y = cast(jax.Array, calls.relu_largest(as_image(x), window.size))
+    y = cast(jax.Array, calls.relu_largest(as_image(x), calls.Then(window.size, relu=True)))
     return y[:, 0] if x.ndim == 3 else y
 
 

@@ -1,5 +1,6 @@
-// ReLU and the largest of windows that lie side by side as one, behind a convolution or alone. What lies between them stays in the
-// processor's cache: to memory go the largest and, for the way back, a byte that says which place of the window held it.
+// ReLU and the largest of windows that lie side by side as one, behind a convolution or alone. What lies between them
+// stays in the processor's cache: to memory go the largest and, for the way back, a byte that says which place of the
+// window held it.
 
 constexpr unsigned char kNowhere = 255;  // ReLU gave 0: no place has a gradient
 constexpr long kBand = 1 << 15;          // floats of the convolution's output that are made at a time

@@ -17,8 +17,8 @@ struct Convolution {
   long pad_top, pad_left;
 };
 
-// What follows a convolution or a normalisation at once: ReLU, and the largest of each window of rows x columns, side by side (1, 1: none).
-// Places that fill no window are left out. A window has 255 places at most.
+// What follows a convolution or a normalisation at once: ReLU, and the largest of each window of rows x columns, side by
+// side (1, 1: none). Places that fill no window are left out. A window has 255 places at most.
 struct Join {
   long rows, columns;
   bool relu;
