@@ -1,5 +1,6 @@
 """Doctests are collected by importing: what needs a library that is not installed is left out, and its tests skip."""
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,3 +16,4 @@ if find_spec("torch") is None:
     collect_ignore += [str(path.relative_to(HERE)) for path in needing]
 if find_spec("keras") is None:
     collect_ignore += [str(path.relative_to(HERE)) for path in CONNECT.glob("keras*.py")]
+os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras's own is TensorFlow, which nothing else here needs

@@ -18,10 +18,7 @@ from pellucid.connect.keras import Watch
 from pellucid.errors import PellucidWarning, SettingError
 
 SEEN = keras.backend.backend() in ("jax", "torch", "tensorflow")
-pytestmark = [
-    pytest.mark.skipif(not SEEN, reason="layers are not seen on this backend"),
-    pytest.mark.filterwarnings("ignore:.*copy keyword:DeprecationWarning"),  # of Keras's own
-]
+pytestmark = pytest.mark.skipif(not SEEN, reason="layers are not seen on this backend")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 6)).astype(np.float32)
 Y = RNG.integers(0, 3, 40).astype(np.int32)
@@ -216,6 +213,8 @@ def test_the_page_shows_a_step_that_is_too_large():
     update, size = (record.series("weight", name)[1][:, 0] for name in ("update", "rms"))
     assert np.nanmax(update / size) > 0.5
     assert [f.problem for f in names["findings"]] == ["learning_rate_too_high"]
+    exec(page.split("<!-- keras trials -->\n```python\n")[1].split("```")[0], names)
+    assert "a learning rate 10 times smaller" in [t.remedy.text for t in names["trials"].helping]
 
 
 def test_what_is_no_probe():

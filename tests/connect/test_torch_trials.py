@@ -172,6 +172,17 @@ def test_weights_that_are_not_finite_begin_anew():
     assert found.begun == "weights drawn anew" and np.isfinite(found[0].without).all()
 
 
+def test_frozen_weights_are_kept_where_others_are_drawn_anew():
+    from pellucid.connect.torch_remedies import redraw
+
+    model = mlp(nn.Linear(8, 8))
+    model[2].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    assert redraw(model) == []
+    after = model.state_dict()
+    assert [name for name in after if torch.equal(after[name], before[name])] == ["2.weight", "2.bias"]
+
+
 class Holding(nn.Module):
     def __init__(self):
         super().__init__()

@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 
 from pellucid.connect.keras_passes import passes
-from pellucid.connect.keras_probes import NAMES, keras, picked, weight_names
-from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher
+from pellucid.connect.keras_probes import NAMES, host, keras, picked, weight_names
+from pellucid.connect.keras_remedies import rate
+from pellucid.connect.keras_trials import try_remedies
+from pellucid.connect.trials import SECONDS, STEPS, Trials
+from pellucid.connect.watcher import FLOPS, SHORT, STEP, Watcher, diagnose
 from pellucid.errors import SettingError
 from pellucid.signals.record import number, numbers, spread
 from pellucid.signals.sampling import rank_share
@@ -140,6 +143,48 @@ class Watch(keras.callbacks.Callback, Watcher):
             if not self.quiet:
                 print(self.summary(), file=sys.stderr)
 
+    # -- trials -----------------------------------------------------------------------------------------------------
+
+    def try_remedies(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, validation_data: Any = None, batch_size: int = BATCH,
+        steps: int = STEPS, seconds: float = SECONDS, seeds: int = 3, fresh: bool | None = None,
+    ) -> Trials:  # fmt: skip
+        """Train copies of the model for a while, one as it is and others with a remedy each, from the same state on the
+        same batches, and say which remedies help beyond noise. The model, its optimizer and the random states of
+        Python, NumPy and PyTorch stay as they are.
+
+        x, y, sample_weight: to learn from, as `fit` takes them: arrays, of which batches of `batch_size` rows are
+        drawn; or an iterable of batches `(x, y)`, of which as many are taken as the steps need (up to 256 MB).
+        validation_data: by which branches are judged, in either form (of arrays, 4,096 rows at most); None: that which
+        they learn from.   steps: updates of a branch.   seconds: for all of them; fewer updates, seeds and remedies
+        where it does not suffice.
+        seeds: of the order of the examples and of dropout.   fresh: begin from weights drawn anew, as a new copy of the
+        model draws them; None: where the weights are not finite.
+
+        A branch is trained by the copy's own `fit`; callbacks are not in it.
+
+        >>> x = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(1e-5), "mse")
+        >>> w = Watch(probe=(x, x.sum(1)), quiet=True)
+        >>> _ = model.fit(x, x.sum(1), epochs=1, verbose=0, callbacks=[w])
+        >>> trials = w.try_remedies(x, x.sum(1), steps=30, seeds=2, seconds=600)
+        >>> "Adam, rate 0.001" in [trial.remedy.text for trial in trials.helping]
+        True
+        """
+        if self.model is None:
+            raise SettingError(
+                "there is no model yet to try anything on", where="try_remedies", expected="a model that was watched",
+                got="none", fix="model.fit(..., callbacks=[w]) first, or w.set_model(model)",
+            )  # fmt: skip
+        self._sync()
+        begun = f"the state after {self.updates:,} update{'s' * (self.updates != 1)}"
+        self.trials = try_remedies(
+            self.model, (x, y, sample_weight), validation_data, diagnose(self.record, self.silence),
+            batch_size=batch_size, steps=steps, seconds=seconds, seeds=seeds, fresh=fresh, begun=begun,
+        )  # fmt: skip
+        return self.trials
+
     # -- measuring --------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -164,17 +209,14 @@ class Watch(keras.callbacks.Callback, Watcher):
             v.path for v in self.model.non_trainable_weights if v.name in NAMES and v.name not in ("gamma", "beta")
         ]
         return {
-            "tool": f"keras-{keras.backend.backend()}", "optimizer": name, "learning_rate": self._rate(),
+            "tool": f"keras-{keras.backend.backend()}", "optimizer": name, "learning_rate": rate(self.model.optimizer),
             "steps_per_epoch": params.get("steps"), **self.told, "frozen": frozen,
         }  # fmt: skip
-
-    def _rate(self) -> float:
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def _measure(self) -> dict[str, Any]:
         """What is known of an update before it is made."""
         before = {path: _sample(v) for path, v in self.names.items()}
-        line: dict[str, Any] = {"step": self.updates, "learning_rate": number(self._rate())}
+        line: dict[str, Any] = {"step": self.updates, "learning_rate": number(rate(self.model.optimizer))}
         slopes = [math.nan] * len(before)
         if self.compute is not None:
             activations, gradients, weights = self.compute()
@@ -200,7 +242,7 @@ class Watch(keras.callbacks.Callback, Watcher):
             self.notes.append(f"steps_per_execution: what counts as one update of the weights here is that of {count}")
 
     def _chunk(self) -> None:
-        norms = [float(np.linalg.norm(keras.ops.convert_to_numpy(v.value).ravel())) for v in self.names.values()]
+        norms = [float(np.linalg.norm(host(v).ravel())) for v in self.names.values()]
         self.journal.chunk(self.updates, norms)
         self.chunked = self.updates
 
@@ -221,7 +263,7 @@ class Watch(keras.callbacks.Callback, Watcher):
 
 
 def _sample(v: Any) -> np.ndarray:
-    return picked(keras.ops.convert_to_numpy(v.value)).astype(np.float64)
+    return picked(host(v)).astype(np.float64)
 
 
 def _rms(values: np.ndarray) -> float:

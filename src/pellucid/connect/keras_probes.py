@@ -7,6 +7,7 @@ read and written in a `StatelessScope`, so that running averages, seeds and metr
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from pellucid.signals.sampling import stride
 try:
     keras: Any = import_module("keras")
 except ImportError as error:  # pragma: no cover
-    raise MissingExtra("Keras is not installed", fix='pip install "pellucid[keras]"') from error
+    if find_spec("keras") is None:
+        raise MissingExtra("Keras is not installed", fix='pip install "pellucid[keras]"') from error
+    raise MissingExtra(
+        "Keras finds no backend", where="KERAS_BACKEND", expected="the name of one that is installed", got=error,
+        fix='os.environ["KERAS_BACKEND"] = "jax"  # or "torch"; before anything imports Keras',
+    ) from error  # fmt: skip
 
 _BY_CLASS = {
     "dense": "Dense EinsumDense",
@@ -44,7 +50,7 @@ _BY_CLASS = {
     "upsample": "UpSampling1D UpSampling2D UpSampling3D",
 }
 _KINDS = {name: kind for kind, names in _BY_CLASS.items() for name in names.split()}
-_FUNCTIONS = {"relu": "relu", "relu6": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "celu": "elu", "selu": "selu",
+ACTIVATIONS = {"relu": "relu", "relu6": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "celu": "elu", "selu": "selu",
               "gelu": "gelu", "silu": "silu", "swish": "silu", "hard_silu": "silu", "mish": "silu",
               "softplus": "softplus", "sigmoid": "sigmoid", "hard_sigmoid": "sigmoid", "tanh": "tanh",
               "hard_tanh": "tanh", "softmax": "softmax", "log_softmax": "softmax"}  # fmt: skip
@@ -62,8 +68,8 @@ def _tapped(model: Any, tap: Tap) -> Iterator[None]:
         layer.__dict__[name] = value
 
     try:
-        for path, layer, kind in _leaves(model):
-            activation = _own_activation(layer, kind)
+        for path, layer, kind in leaves(model):
+            activation = own_activation(layer, kind)
             if activation is not None:
                 put(layer, "activation", _around(path, kind, activation, tap))
             else:
@@ -88,7 +94,7 @@ def _after(path: str, kind: str, call: Callable, tap: Tap) -> Callable:
 
 
 def _around(path: str, kind: str, activation: Callable, tap: Tap) -> Callable:
-    name = _FUNCTIONS.get(getattr(activation, "__name__", ""), "")
+    name = ACTIVATIONS.get(getattr(activation, "__name__", ""), "")
 
     def tapped(x: Any) -> Any:
         return tap(f"{path}/{name or 'activation'}", name, activation(tap(path, kind, x)))
@@ -96,7 +102,7 @@ def _around(path: str, kind: str, activation: Callable, tap: Tap) -> Callable:
     return tapped
 
 
-def _leaves(model: Any) -> list[tuple[str, Any, str]]:
+def leaves(model: Any) -> list[tuple[str, Any, str]]:
     """(path, layer, kind) of every layer that is made of no others, or is of a known kind."""
     found: list[tuple[str, Any, str]] = []
     inside: set[int] = set()
@@ -105,7 +111,7 @@ def _leaves(model: Any) -> list[tuple[str, Any, str]]:
             continue
         kind = _KINDS.get(type(layer).__name__, "")
         if isinstance(layer, keras.layers.Activation):
-            kind = _FUNCTIONS.get(getattr(layer.activation, "__name__", ""), "")
+            kind = ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "")
         parts = list(layer._flatten_layers(include_self=False))
         if kind:
             inside |= {id(part) for part in parts}
@@ -115,7 +121,7 @@ def _leaves(model: Any) -> list[tuple[str, Any, str]]:
     return found
 
 
-def _own_activation(layer: Any, kind: str) -> Callable | None:
+def own_activation(layer: Any, kind: str) -> Callable | None:
     activation = layer.__dict__.get("activation")
     if kind not in ("dense", "conv", "conv_transpose") or not callable(activation):
         return None
@@ -124,7 +130,7 @@ def _own_activation(layer: Any, kind: str) -> Callable | None:
 
 def weight_names(model: Any) -> dict[str, Any]:
     """The trained variables, by paths in Pellucid's words: `hidden/w` for `hidden/kernel`."""
-    owners = {id(v): path for path, layer, _ in _leaves(model) for v in layer.trainable_variables}
+    owners = {id(v): path for path, layer, _ in leaves(model) for v in layer.trainable_variables}
     found = {}
     for v in model.trainable_variables:
         own = NAMES.get(v.name, v.name)
@@ -144,7 +150,7 @@ def _path(model: Any, path: str) -> str:
 
 def axis(model: Any, path: str, axes: int) -> int:
     """The axis of a layer's units: the last, but for images with channels first."""
-    layer = next((layer for own, layer, _ in _leaves(model) if path == own or path.startswith(f"{own}/")), None)
+    layer = next((layer for own, layer, _ in leaves(model) if path == own or path.startswith(f"{own}/")), None)
     return 1 if getattr(layer, "data_format", None) == "channels_first" and axes > 2 else axes - 1
 
 
@@ -164,6 +170,11 @@ def forward(model: Any, probe: Any, values: list[Any], tap: Tap, training: bool 
             return outputs
         y = keras.tree.map_structure(keras.ops.convert_to_tensor, y)
         return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None, training=True)
+
+
+def host(v: Any) -> np.ndarray:
+    """A variable's value."""
+    return keras.ops.convert_to_numpy(v.value)
 
 
 def picked(a: np.ndarray) -> np.ndarray:

@@ -1,14 +1,10 @@
 # pyright: reportMissingImports=false
 """Changes that can be made to a copy of a PyTorch model, its optimizer and its steps, each as a function of a `Branch`.
 
-    change = Change(Remedy({"learning_rate": 0.01}, "a learning rate ten times smaller"), times_rate(0.1))
-    change.apply(branch)
-
-A remedy's settings are in the recipe's words. Those that change what the layers compute, or where they begin, have
-their weights drawn anew (`anew`); all others go on from where the model is.
+change = times_rate(now=0.1, factor=0.1)
+change.apply(branch)
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +13,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from pellucid.connect import remedies
+from pellucid.connect.remedies import ADAPTIVE, BENDING, Change
 from pellucid.connect.torch_kinds import kind_of, leaves
-from pellucid.doctor.finding import Finding, Remedy
+from pellucid.doctor.finding import Finding
 
 Tensor = torch.Tensor
-BENDING = ("sigmoid", "tanh", "softplus")
-ADAPTIVE = ("adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad", "adadelta", "lion", "muon")
-NEAR = 0.5  # inputs within so much of mean 0, and within a factor of 1 + 2 * NEAR of deviation 1, are standardised
 
 
 @dataclass
@@ -36,22 +31,12 @@ class Branch:
     prepare: Callable[[Any], Any] = field(default=lambda batch: batch)
 
 
-@dataclass(frozen=True)
-class Change:
-    """A remedy, and what carries it out. anew: the weights are drawn anew before it."""
-
-    remedy: Remedy
-    apply: Callable[[Branch], None]
-    anew: bool = False
-
-
 def changes(model: nn.Module, optimizer: Optimizer, batches: list[Any], findings: Iterable[Finding]) -> list[Change]:
     """What can be tried on this model: first the rates that findings name, then all that apply to it."""
     found = [*_of_rate(optimizer, findings), *_of_structure(model), *_of_steps(optimizer)]
     if scale := standardising(batches):
-        remedy = Remedy({"standardize": True}, "standardised inputs, weights drawn anew")
-        found.append(Change(remedy, lambda branch: setattr(branch, "prepare", scale), anew=True))
-    return list({change.remedy.line(): change for change in reversed(found)}.values())[::-1]
+        found.append(Change(remedies.STANDARDIZE, lambda branch: setattr(branch, "prepare", scale), anew=True))
+    return found
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -61,25 +46,17 @@ def _of_rate(optimizer: Optimizer, findings: Iterable[Finding]) -> list[Change]:
     if not all("lr" in group for group in optimizer.param_groups):
         return []
     now = float(optimizer.param_groups[0]["lr"])
-    named = [r.settings["learning_rate"] for f in findings if f.alarm for r in f.remedies if [*r.settings] == [
-        "learning_rate"]]  # fmt: skip
-    factors = [float(v) / now for v in named if isinstance(v, float | int) and now > 0]
-    return [times_rate(now, factor) for factor in dict.fromkeys([*(float(f"{f:.2g}") for f in factors), 0.1, 10.0])]
+    return [times_rate(now, factor) for factor in remedies.factors(now, findings)]
 
 
 def times_rate(now: float, factor: float) -> Change:
-    """The learning rate of every group times a factor.
-
-    >>> times_rate(0.5, 0.1).remedy
-    Remedy(settings={'learning_rate': 0.05}, text='a learning rate 10 times smaller')
-    """
+    """The learning rate of every group times a factor."""
 
     def apply(branch: Branch) -> None:
         for group in branch.optimizer.param_groups:
             group["lr"] = group["lr"] * factor
 
-    said = f"{factor if factor > 1 else 1 / factor:,.3g} times {'larger' if factor > 1 else 'smaller'}"
-    return Change(Remedy({"learning_rate": float(f"{now * factor:.3g}")}, f"a learning rate {said}"), apply)
+    return Change(remedies.rate(now, factor), apply)
 
 
 def _of_steps(optimizer: Optimizer) -> list[Change]:
@@ -97,15 +74,13 @@ def _of_steps(optimizer: Optimizer) -> list[Change]:
 
         return apply
 
-    found = [Change(Remedy({"clip_norm": 1.0}, "the gradient's norm clipped at 1"), clip)]
+    found = [Change(remedies.CLIP, clip)]
     if type(optimizer).__name__.lower() in ADAPTIVE:
-        remedy = Remedy({"optimizer": "momentum:0.01,0.9"}, "SGD with momentum 0.9, rate 0.01")
-        found.append(Change(remedy, other(lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9))))
+        found.append(Change(remedies.MOMENTUM, other(lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9))))
     else:
-        remedy = Remedy({"optimizer": "adam:0.001"}, "Adam, rate 0.001")
-        found.append(Change(remedy, other(lambda groups: torch.optim.Adam(groups, lr=1e-3))))
+        found.append(Change(remedies.ADAM, other(lambda groups: torch.optim.Adam(groups, lr=1e-3))))
     if any(group.get("weight_decay") for group in optimizer.param_groups):
-        found.append(Change(Remedy({"weight_decay": 0.0}, "no weight decay"), no_decay))
+        found.append(Change(remedies.NO_DECAY, no_decay))
     return found
 
 
@@ -119,19 +94,15 @@ def _of_structure(model: nn.Module) -> list[Change]:
     matrices = [m for _, m, kind in parts if kind in ("dense", "conv")]
     found = []
     if bends:
-        remedy = Remedy({"activation": "relu"}, f"ReLU in place of {type(bends[0]).__name__}, He's weights drawn anew")
+        remedy = remedies.relu(type(bends[0]).__name__)
         found.append(Change(remedy, _swapping(BENDING, nn.ReLU), anew=True))
     elif folds:
-        remedy = Remedy({"activation": "leaky_relu"}, "leaky ReLU in place of ReLU")
-        found.append(Change(remedy, _swapping(("relu",), nn.LeakyReLU)))
+        found.append(Change(remedies.LEAKY, _swapping(("relu",), nn.LeakyReLU)))
     if len(matrices) > 2:
-        remedy = Remedy({"norm": "layer"}, "normalised between the layers, weights drawn anew")
-        found.append(Change(remedy, _normalised, anew=True))
+        found.append(Change(remedies.NORM, _normalised, anew=True))
     if matrices:
-        name = "glorot_uniform" if bends else "he_normal"
-        author = "Glorot" if bends else "He"
-        remedy = Remedy({"initial": name}, f"{author}'s initial weights, drawn anew")
-        found.append(Change(remedy, lambda branch: initialise(branch.model, name), anew=True))
+        remedy = remedies.initial(bool(bends))
+        found.append(Change(remedy, lambda branch: initialise(branch.model, remedy.settings["initial"]), anew=True))
     return found
 
 
@@ -176,13 +147,16 @@ def _replace(model: nn.Module, by: Callable[[nn.Module], nn.Module | None]) -> N
 
 
 def redraw(model: nn.Module) -> list[str]:
-    """Draw all weights anew, by each module's own `reset_parameters`; -> the weights of modules that have none."""
+    """Draw all weights but frozen ones anew, by each module's own `reset_parameters`; -> the modules that have none."""
     left = []
     for path, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            continue
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if callable(reset):
             reset()
-        elif any(True for _ in module.parameters(recurse=False)):
+        elif own:
             left.append(path or type(module).__name__)
     return left
 
@@ -217,9 +191,7 @@ def standardising(batches: list[Any]) -> Callable[[Any], Any] | None:
     others = [i for i in range(inputs[0].dim()) if i != axis]
     whole = torch.cat([x.detach().double() for x in inputs])
     mean, deviation = whole.mean(others, keepdim=True), whole.std(others, keepdim=True, correction=0)
-    moved = mean.abs().max().item()
-    spread = deviation[deviation > 0].log().abs().max().item() if (deviation > 0).any() else 0.0
-    if not math.isfinite(moved + spread) or (moved < NEAR and spread < math.log1p(2 * NEAR)):
+    if remedies.are_standardised(mean.cpu().numpy(), deviation.cpu().numpy()):
         return None
     deviation[deviation == 0] = 1
 

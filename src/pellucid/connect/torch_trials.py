@@ -20,8 +20,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pellucid.connect.torch_remedies import Branch, Change, changes, first_of, redraw
-from pellucid.connect.trials import Clock, Trials, checked, tried
+from pellucid.connect.remedies import Change
+from pellucid.connect.torch_remedies import Branch, changes, first_of, redraw
+from pellucid.connect.trials import Branches, Trials, checked, order, reason, tried
 from pellucid.doctor.finding import Finding
 from pellucid.errors import SettingError
 
@@ -41,11 +42,10 @@ def try_remedies(
         unseen = train if validation is None else _kept(validation, model, "validation")
         finite = all(bool(p.isfinite().all()) for p in model.parameters())
         anew = not finite if fresh is None else fresh
-        branches = Branches(model, optimizer, loss, train, unseen, anew, seconds)
+        branches = Copies(model, optimizer, loss, train, unseen, anew, seconds)
         try:
             before, cost = branches.measure()
-            branches.changes = {c.remedy.line(): c for c in changes(model, optimizer, train, findings)}
-            wanted = [change.remedy for change in branches.changes.values()]
+            wanted = branches.allow(changes(model, optimizer, train, findings))
             found, notes = tried(branches, wanted, steps, seeds, before, cost, branches.clock.fitting)
         except torch.OutOfMemoryError as error:
             raise SettingError(
@@ -59,20 +59,16 @@ def try_remedies(
     return Trials(found, state, [*notes, *branches.notes], "training" if validation is None else "validation")
 
 
-class Branches:
-    """Trains copies; see `doctor.trial.Trainer`."""
+class Copies(Branches):
+    fatal = (torch.OutOfMemoryError,)
 
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, loss: Loss, train: list[Any], unseen: list[Any], anew: bool,
         seconds: float,
     ):  # fmt: skip
+        super().__init__(seconds)
         self.model, self.optimizer, self.loss, self.anew = model, optimizer, loss, anew
-        self.train, self.unseen, self.clock = train, unseen, Clock(seconds)
-        self.changes: dict[str, Change] = {}
-        self.notes: list[str] = []
-
-    def seconds_left(self) -> float:
-        return self.clock.seconds_left()
+        self.train, self.unseen = train, unseen
 
     def measure(self) -> tuple[float, tuple[float, float]]:
         """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
@@ -90,20 +86,7 @@ class Branches:
         self._steps(branch, 1, TIMED)
         return before, ((time.perf_counter() - began) / TIMED, other)
 
-    def branch(self, settings: dict[str, Any], seed: int, steps: int) -> float:
-        if not settings:
-            return self._trained(None, seed, steps)
-        change = next(c for c in self.changes.values() if c.remedy.settings == settings)
-        try:
-            return self._trained(change, seed, steps)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # of a model that does not bear the change
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.notes.append(f"{change.remedy.text}: cannot be tried on this model ({reason})")
-            return math.nan
-
-    def _trained(self, change: Change | None, seed: int, steps: int) -> float:
+    def trained(self, change: Change | None, seed: int, steps: int) -> float:
         branch = self._copy(change, seed)
         return self._score(branch) if self._steps(branch, seed, steps) else math.inf
 
@@ -124,10 +107,9 @@ class Branches:
 
     def _steps(self, branch: Branch, seed: int, steps: int) -> bool:
         """Make so many updates -> whether all losses were finite. The order of the batches is the seed's."""
-        order = _order(len(self.train), steps, seed)
         torch.manual_seed(seed)
         trained = [p for group in branch.optimizer.param_groups for p in group["params"] if p.requires_grad]
-        for place in order:
+        for place in order(len(self.train), steps, seed):
             batch = branch.prepare(self.train[place])
 
             def closure(batch: Any = batch) -> torch.Tensor:
@@ -181,14 +163,6 @@ def _refused(got: Any) -> SettingError:
     )  # fmt: skip
 
 
-def _order(count: int, steps: int, seed: int) -> list[int]:
-    """Which batch each step takes: all of them in an order of the seed's, again and again."""
-    generator, order = np.random.default_rng(seed), []
-    while len(order) < steps:
-        order += generator.permutation(count).tolist()
-    return order[:steps]
-
-
 # -- copies -----------------------------------------------------------------------------------------------------------
 
 
@@ -200,10 +174,9 @@ def copied(model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no message"
         raise SettingError(
             "the model cannot be copied, so nothing can be tried", where=type(model).__name__,
-            expected="what copy.deepcopy can copy", got=f"{type(error).__name__}: {reason}",
+            expected="what copy.deepcopy can copy", got=f"{type(error).__name__}: {reason(error)}",
             fix="keep no tensors with a history in the module (use detach()), and no open files or locks",
         ) from error  # fmt: skip
     own = {t.data_ptr() for t in [*model.parameters(), *model.buffers()] if t.numel()}

@@ -5,11 +5,12 @@ table of what came out, and which finding it answers. NumPy only.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from pellucid.connect.remedies import Change
 from pellucid.doctor.finding import Finding, Remedy, Trial
 from pellucid.doctor.trial import Trainer, try_remedies
 from pellucid.errors import SettingError
@@ -86,6 +87,55 @@ class Clock:
         else in a branch."""
         share = self.seconds_left() / branches / CAUTION
         return min(steps, max(int((share - other) / max(step, 1e-9)), 0))
+
+
+class Branches:
+    """Trains copies, each with a change of its own (see `doctor.trial.Trainer`); a library adds `trained`."""
+
+    fatal: tuple[type[Exception], ...] = ()  # what ends all the trials, not a branch alone
+
+    def __init__(self, seconds: float):
+        self.clock = Clock(seconds)
+        self.changes: dict[str, Change] = {}
+        self.notes: list[str] = []
+
+    def allow(self, changes: Iterable[Change]) -> list[Remedy]:
+        """Take these changes up -> their remedies, each once: the first of those with the same settings."""
+        for change in changes:
+            self.changes.setdefault(change.remedy.line(), change)
+        return [change.remedy for change in self.changes.values()]
+
+    def trained(self, change: Change | None, seed: int, steps: int) -> float:
+        """The loss after so many updates; infinite where it diverged."""
+        raise NotImplementedError
+
+    def seconds_left(self) -> float:
+        return self.clock.seconds_left()
+
+    def branch(self, settings: dict[str, Any], seed: int, steps: int) -> float:
+        if not settings:
+            return self.trained(None, seed, steps)
+        change = next(c for c in self.changes.values() if c.remedy.settings == settings)
+        try:
+            return self.trained(change, seed, steps)
+        except self.fatal:
+            raise
+        except Exception as error:  # of a model that does not bear the change
+            self.notes.append(f"{change.remedy.text}: cannot be tried on this model ({reason(error)})")
+            return math.nan
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def order(count: int, steps: int, seed: int) -> list[int]:
+    """Which batch (or row) each step takes: all of them in an order of the seed's, again and again."""
+    generator, found = np.random.default_rng(seed), []
+    while len(found) < steps:
+        found += generator.permutation(count).tolist()
+    return found[:steps]
 
 
 def checked(steps: int, seconds: float, seeds: int) -> None:
