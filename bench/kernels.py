@@ -2,6 +2,7 @@
 
     python bench/kernels.py                                  # cnn, 64 images of 28 x 28
     python bench/kernels.py --network resnet:18 --shape 32 32 3 --batch 32
+    python bench/kernels.py --filled 8                       # the last 8 rows only fill up the batch
 
 The two take turns, each in a process of its own (`PELLUCID_NATIVE`); medians of steps, without optimizer and signals.
 """
@@ -16,7 +17,7 @@ import time
 STEPS, BLOCKS = 10, 9
 
 
-def step(network: str, shape: list[int], batch: int) -> float:
+def step(network: str, shape: list[int], batch: int, filled: int) -> float:
     """Seconds a step: forward, back, and the weights moved along their gradient, in one compiled loop."""
     import jax
     import jax.numpy as jnp
@@ -33,8 +34,10 @@ def step(network: str, shape: list[int], batch: int) -> float:
     x = jax.random.normal(jax.random.key(0), (batch, *shape))
     params, state = Network(layer).init(jax.random.key(1), x)
 
+    mask = jnp.arange(batch) < batch - filled if filled else None
+
     def loss(params, key):
-        ctx = Context(train=True, reverse_only=True, state=state, key=key)
+        ctx = Context(train=True, reverse_only=True, state=state, key=key, mask=mask)
         return jnp.square(ctx.run(layer, params, x)).mean()
 
     @jax.jit
@@ -59,11 +62,12 @@ def main() -> None:
     parser.add_argument("--network", default="cnn")
     parser.add_argument("--shape", type=int, nargs="+", default=[28, 28, 1])
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--filled", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        return print(step(args.network, args.shape, args.batch))
+        return print(step(args.network, args.shape, args.batch, args.filled))
     found: dict[str, list[float]] = {"1": [], "0": []}
     for _ in range(args.rounds):
         for native, times in found.items():

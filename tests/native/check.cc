@@ -183,19 +183,27 @@ void check_norm(const Kernels& k, Parallel& pool) {
   const bool joined = draw(0, 1) == 1;
   const Join join{joined ? draw(1, std::min(2L, c.out_height)) : 1, joined ? draw(1, std::min(2L, c.out_width)) : 1,
                   joined};
-  const long high = c.out_height / join.rows, wide = c.out_width / join.columns, rows = c.batch * c.out_height * c.out_width;
-  Array x(rows * c.outputs), scale(c.outputs), bias(c.outputs), y(c.batch * high * wide * c.outputs), dy(y.n);
+  const long high = c.out_height / join.rows, wide = c.out_width / join.columns;
+  Array x(c.batch * c.out_height * c.out_width * c.outputs), scale(c.outputs), bias(c.outputs), y(c.batch * high * wide * c.outputs), dy(y.n);
   Array mean(c.outputs), var(c.outputs), dx(x.n), dscale(c.outputs), dbias(c.outputs);
   std::unique_ptr<unsigned char[]> places(new unsigned char[y.n]);
   x.drawn(), scale.drawn(), bias.drawn(), dy.drawn();
   const float shift = static_cast<float>(draw(-100, 100)), epsilon = 1e-5f;
   for (long i = 0; i < x.n; ++i) x.p[i] += shift;
-  k.batch_norm(pool, c, join, {epsilon, x.p, scale.p, bias.p, y.p, joined ? places.get() : nullptr, mean.p, var.p});
-  k.batch_norm_back(pool, c, join, {epsilon, x.p, scale.p, mean.p, var.p, dy.p, joined ? places.get() : nullptr, dx.p,
-                                    dscale.p, dbias.p});
+  std::unique_ptr<bool[]> drawn(new bool[c.batch]);
+  const bool* mask = draw(0, 1) ? drawn.get() : nullptr;  // of images that count
+  const long image = c.out_height * c.out_width;
+  long rows = 0;
+  for (long i = 0; i < c.batch; ++i) drawn[i] = draw(0, 3) > 0, rows += !mask || mask[i] ? image : 0;
+  const auto counts = [&](long i) { return !mask || mask[i / c.outputs / image]; };
+  const double some = rows > 0 ? rows : 1;
+  k.batch_norm(pool, c, join,
+               {epsilon, x.p, scale.p, bias.p, mask, y.p, joined ? places.get() : nullptr, mean.p, var.p});
+  k.batch_norm_back(pool, c, join, {epsilon, x.p, scale.p, mean.p, var.p, dy.p, mask, joined ? places.get() : nullptr,
+                                    dx.p, dscale.p, dbias.p});
   std::vector<double> tm(c.outputs), tv(c.outputs), z(x.n), g(x.n), ty(y.n), ts(c.outputs), tb(c.outputs), tdx(x.n);
-  for (long i = 0; i < x.n; ++i) tm[i % c.outputs] += double(x.p[i]) / rows;
-  for (long i = 0; i < x.n; ++i) tv[i % c.outputs] += std::pow(x.p[i] - tm[i % c.outputs], 2) / rows;
+  for (long i = 0; i < x.n; ++i) tm[i % c.outputs] += counts(i) ? double(x.p[i]) / some : 0;
+  for (long i = 0; i < x.n; ++i) tv[i % c.outputs] += counts(i) ? std::pow(x.p[i] - tm[i % c.outputs], 2) / some : 0;
   const auto hat = [&](long i) { return (x.p[i] - tm[i % c.outputs]) / std::sqrt(tv[i % c.outputs] + epsilon); };
   for (long i = 0; i < x.n; ++i) z[i] = hat(i) * scale.p[i % c.outputs] + bias.p[i % c.outputs];
   for (long at = 0; at < y.n; ++at) {
@@ -213,9 +221,9 @@ void check_norm(const Kernels& k, Parallel& pool) {
   for (long i = 0; i < x.n; ++i) ts[i % c.outputs] += g[i] * hat(i), tb[i % c.outputs] += g[i];
   for (long i = 0; i < x.n; ++i) {
     const long o = i % c.outputs;
-    tdx[i] = scale.p[o] / std::sqrt(tv[o] + epsilon) * (g[i] - tb[o] / rows - hat(i) * ts[o] / rows);
+    tdx[i] = scale.p[o] / std::sqrt(tv[o] + epsilon) * (g[i] - counts(i) * (tb[o] + hat(i) * ts[o]) / some);
   }
-  const auto shape = shown(c.batch, c.out_height, c.out_width, c.outputs, join.rows, join.columns, join.relu, shift);
+  const auto shape = shown(c.batch, c.out_height, c.out_width, c.outputs, join.rows, join.columns, join.relu, shift, mask ? rows : -1);
   compare("batch_norm mean", mean, tm, shape), compare("batch_norm var", var, tv, shape);
   if (rows < 8) return;  // next to no variance: what divides by it says little
   compare("batch_norm", y, ty, shape, 2e-4), compare("batch_norm_dx", dx, tdx, shape, 2e-3);

@@ -47,14 +47,16 @@ def drawn(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def outcome(layer: Layer, x: np.ndarray, valid: np.ndarray | None, dtype: type) -> dict[str, np.ndarray]:
+def outcome(
+    layer: Layer, x: np.ndarray, valid: np.ndarray | None, dtype: type, mask: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The output and the gradients of sum(sin(output)), by path, as the training step computes them."""
     params, state = Network(layer).init(jax.random.key(0), jnp.asarray(x, jnp.float32))
     leaves, tree = jax.tree.flatten(params)
     weights = jax.tree.unflatten(tree, [jnp.asarray(0.4 * drawn(a.shape, i), dtype) for i, a in enumerate(leaves)])
 
     def loss(weights, x):
-        ctx = Context(train=True, reverse_only=True, state=state, valid=valid)
+        ctx = Context(train=True, reverse_only=True, state=state, valid=valid, mask=mask)
         y = ctx.run(layer, weights, x)
         return jnp.sin(y).sum(), (y, ctx.updates)
 
@@ -66,14 +68,18 @@ def outcome(layer: Layer, x: np.ndarray, valid: np.ndarray | None, dtype: type) 
     return {name: np.asarray(value, np.float64) for name, value in {**found, **moved, "y": y}.items()}
 
 
-def agree(layer: Layer, x: np.ndarray, valid: np.ndarray | None = None) -> None:
+def agree(layer: Layer, x: np.ndarray, valid: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
     params, state = Network(layer).init(jax.random.key(0), jnp.asarray(x, jnp.float32))
-    text = str(jax.make_jaxpr(lambda x: Context(train=True, reverse_only=True, valid=valid, state=state).run(
-        layer, params, x))(jnp.asarray(x, jnp.float32)))  # fmt: skip
+
+    def run(x):
+        ctx = Context(train=True, reverse_only=True, valid=valid, state=state, mask=mask)
+        return ctx.run(layer, params, x)
+
+    text = str(jax.make_jaxpr(run)(jnp.asarray(x, jnp.float32)))
     assert "pellucid_" in text, "the kernel is not in use: nothing would be compared"
-    swift = outcome(layer, x, valid, np.float32)
+    swift = outcome(layer, x, valid, np.float32, mask)
     with jax.enable_x64(True), plain():
-        right = outcome(layer, x, valid, np.float64)
+        right = outcome(layer, x, valid, np.float64, mask)
     for name, value in right.items():
         np.testing.assert_allclose(swift[name], value, rtol=0, atol=2e-5 * max(np.abs(value).max(), 1e-3), err_msg=name)
 
@@ -137,7 +143,21 @@ def test_batch_normalisation_alone_and_with_what_follows(batch, high, wide, n, s
 
 
 @here
-def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one():
+@pytest.mark.parametrize("mask", ["1111100", "0110101", "0000000", "1000000"])
+def test_batch_normalisation_of_the_rows_that_count(mask):
+    """Rows that only fill up a batch, whatever is in them; the loss here asks for their gradients too."""
+    counts = np.array([one == "1" for one in mask])
+    scale = 1.0 if counts.any() else 0.01  # without any, what comes out is x / sqrt(epsilon)
+    x = scale * (drawn((7, 11, 13, 24), 3) + 5)
+    x[~counts] *= 3
+    agree(Sequential(("norm", BatchNorm()), ReLU(), MaxPool(2)), x.astype(np.float32), mask=counts)
+    rows = scale * drawn((7 * 60, 24), 4)
+    agree(Sequential(("norm", BatchNorm())), rows.astype(np.float32), mask=np.repeat(counts, 60))
+
+
+@here
+@pytest.mark.parametrize("mask", [None, np.arange(15) < 11])
+def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one(mask):
     """To the last bit, so that a step that is measured, layer by layer, goes where one that is not does."""
     layer = Sequential(
         ("conv", Conv(24, 3)), ("relu", ReLU()), ("pool", MaxPool(2)), ("next", Conv(40, 3)),
@@ -149,7 +169,7 @@ def test_what_is_computed_as_one_is_what_its_layers_give_one_by_one():
     def outcome(watched: tuple[str, ...] | None):
         def loss(params, x):
             probes = None if watched is None else Probes(Probes.empty(watched))
-            ctx = Context(train=True, reverse_only=True, state=state, probes=probes)
+            ctx = Context(train=True, reverse_only=True, state=state, probes=probes, mask=mask)
             return jnp.sin(ctx.run(layer, params, x)).sum()
 
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)

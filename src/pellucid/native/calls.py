@@ -49,6 +49,10 @@ def _float32(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
+def _or_none(truths: jax.Array | None) -> jax.Array:
+    return jnp.zeros((0,), bool) if truths is None else truths
+
+
 # -- convolution ------------------------------------------------------------------------------------------------------
 
 
@@ -243,37 +247,44 @@ relu_largest.defvjp(_relu_largest_forward, _relu_largest_back)
 # -- batch normalisation ----------------------------------------------------------------------------------------------
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def batch_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mask: jax.Array | None, epsilon: float, then: Then
+) -> Any:  # fmt: skip
     """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over all axes but the last, and what
-    follows. x: [batch, h, w, n] -> (y [batch, *then.out((h, w)), n], mean [n], var [n]).
+    follows. x: [batch, h, w, n] -> (y [batch, *then.out((h, w)), n], mean [n], var [n]). mask: [batch], which of them
+    mean and variance are of.
 
     No gradient goes back through mean and var: they are for running averages.
     """
-    return _batch_norm(x, scale, bias, epsilon, then)[:3]
+    return _batch_norm(x, scale, bias, mask, epsilon, then)[:3]
 
 
-def _batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
+def _batch_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mask: jax.Array | None, epsilon: float, then: Then
+) -> Any:  # fmt: skip
     batch, high, wide, n = x.shape
     shape = batch, *then.out((high, wide)), n
     places = jax.ShapeDtypeStruct(shape if then.layers else (0,), jnp.uint8)
     results = _float32(*shape), places, _float32(n), _float32(n)
-    y, places, mean, var = _call(
-        "batch_norm", results, x, scale, bias, geometry=then.geometry, epsilon=np.float32(epsilon)
-    )
+    settings = {"geometry": then.geometry, "epsilon": np.float32(epsilon)}
+    y, places, mean, var = _call("batch_norm", results, x, scale, bias, _or_none(mask), **settings)
     return y, mean, var, places
 
 
-def _batch_norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, then: Then) -> Any:
-    y, mean, var, places = _batch_norm(x, scale, bias, epsilon, then)
-    return (y, mean, var), (x, scale, mean, var, places)
+def _batch_norm_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mask: jax.Array | None, epsilon: float, then: Then
+) -> Any:  # fmt: skip
+    y, mean, var, places = _batch_norm(x, scale, bias, mask, epsilon, then)
+    return (y, mean, var), (x, scale, mean, var, mask, places)
 
 
 def _batch_norm_back(epsilon: float, then: Then, kept: Any, gradients: Any) -> Any:
-    x, scale, mean, var, places = kept
+    x, scale, mean, var, mask, places = kept
     results = _float32(*x.shape), _float32(x.shape[3]), _float32(x.shape[3])
-    args = x, scale, mean, var, gradients[0], places
-    return tuple(_call("batch_norm_back", results, *args, geometry=then.geometry, epsilon=np.float32(epsilon)))
+    args = x, scale, mean, var, _or_none(mask), gradients[0], places
+    found = _call("batch_norm_back", results, *args, geometry=then.geometry, epsilon=np.float32(epsilon))
+    return (*found, None)
 
 
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_back)
@@ -313,10 +324,6 @@ def _run(z, u, v, first, valid, how: Reading, keep: bool) -> Any:
     args = z, u, empty if v is None else v, first[0], first[1] if kind.cell else empty, _or_none(valid)
     settings = {"cell": np.int64(kind.number), "backwards": np.bool_(how.backwards)}
     return _call("recur", results, *args, over={0: 2} if keep else None, **settings)
-
-
-def _or_none(valid: jax.Array | None) -> jax.Array:
-    return jnp.zeros((0,), bool) if valid is None else valid
 
 
 def _last(how: Reading, h: jax.Array, c: jax.Array) -> tuple[jax.Array, ...]:

@@ -123,14 +123,19 @@ class BatchNorm(Layer):
         return self._normalised(p, x, ctx, found), found.layers
 
     def _by_kernel(self, p, x: jax.Array, ctx: Context) -> bool:
-        suits = ctx.train and ctx.reverse_only and ctx.mask is None and x.size >= KERNEL_PAYS
+        suits = ctx.train and ctx.reverse_only and x.size >= KERNEL_PAYS
         return suits and usable(x, p["scale"], p["bias"])
 
     def _normalised(self, p, x: jax.Array, ctx: Context, then: calls.Then) -> jax.Array:
         """x: [batch, h, w, n], by the native kernel."""
-        y, mean, var = cast(Any, calls.batch_norm(x, p["scale"], p["bias"], self.epsilon, then))
-        self._move(p, ctx, mean, var, jnp.float32(math.prod(x.shape[:-1])))
+        y, mean, var = cast(Any, calls.batch_norm(x, p["scale"], p["bias"], ctx.mask, self.epsilon, then))
+        self._move(p, ctx, mean, var, self._count(x, ctx))
         return y
+
+    def _count(self, x: jax.Array, ctx: Context) -> jax.Array:
+        """How many numbers each mean and variance is of."""
+        rows = jnp.float32(x.shape[0]) if ctx.mask is None else ctx.mask.sum().astype(jnp.float32)
+        return rows * math.prod(x.shape[1:-1])
 
     def apply(self, p, x, ctx):
         x = wide(x)
@@ -143,12 +148,8 @@ class BatchNorm(Layer):
     def _of_batch(self, p, x: jax.Array, ctx: Context) -> tuple[jax.Array, jax.Array]:
         """Mean and biased variance over the rows that count, which also move the running ones."""
         axes = tuple(range(x.ndim - 1))
-        per_row = math.prod(x.shape[1:-1])
-        if ctx.mask is None:
-            keep, count = True, jnp.float32(x.shape[0] * per_row)
-        else:
-            keep = ctx.mask.reshape((-1,) + (1,) * (x.ndim - 1))  # [batch] -> [batch, 1, ..., 1]
-            count = ctx.mask.sum().astype(jnp.float32) * per_row
+        count = self._count(x, ctx)
+        keep = True if ctx.mask is None else ctx.mask.reshape((-1,) + (1,) * (x.ndim - 1))  # [batch, 1, ..., 1]
         some = jnp.maximum(count, 1)
         mean = jnp.where(keep, x, 0.0).sum(axes) / some
         var = jnp.where(keep, jnp.square(x - mean), 0.0).sum(axes) / some

@@ -187,19 +187,24 @@ ffi::Error relu_largest_dx(ffi::ThreadPool threads, Numbers g, Floats dy, Floats
   });
 }
 
-ffi::Error batch_norm(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats bias, Result y,
-                      Result places, Result mean, Result var) {
+const bool* truths(const Floats& b) {
+  return b.element_count() == 0 ? nullptr : static_cast<const bool*>(b.untyped_data());
+}
+
+ffi::Error batch_norm(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats bias, Floats mask,
+                      Result y, Result places, Result mean, Result var) {
   return guarded(threads, [&](Pool& pool) {
-    const NormForward f{epsilon, at(x), at(scale), at(bias), at(y), bytes(*places), at(mean), at(var)};
+    const NormForward f{epsilon, at(x), at(scale), at(bias), truths(mask), at(y), bytes(*places), at(mean), at(var)};
     kernels().batch_norm(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, f);
   });
 }
 
 ffi::Error batch_norm_back(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats mean,
-                           Floats var, Floats dy, Floats places, Result dx, Result dscale, Result dbias) {
+                           Floats var, Floats mask, Floats dy, Floats places, Result dx, Result dscale,
+                           Result dbias) {
   return guarded(threads, [&](Pool& pool) {
-    const NormBackward b{epsilon, at(x),  at(scale), at(mean), at(var), at(dy), bytes(places), at(dx), at(dscale),
-                         at(dbias)};
+    const NormBackward b{epsilon, at(x),         at(scale),     at(mean), at(var), at(dy),
+                         truths(mask), bytes(places), at(dx),   at(dscale), at(dbias)};
     kernels().batch_norm_back(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, b);
   });
 }
@@ -239,10 +244,6 @@ ffi::Error largest_dx(ffi::ThreadPool threads, Numbers g, Floats x, Floats dy, R
   });
 }
 
-const bool* truths(const Floats& b) {
-  return b.element_count() == 0 ? nullptr : static_cast<const bool*>(b.untyped_data());
-}
-
 // h: [steps, batch, width]
 Recurrence recurrence(int64_t cell, bool backwards, ffi::Span<const int64_t> h) {
   return {static_cast<Cell>(cell), h[0], h[1], h[2], backwards};
@@ -273,7 +274,7 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 3; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 4; }
 
 #pragma GCC visibility push(default)
 
@@ -297,10 +298,10 @@ PELLUCID_CALL(relu_largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers
 PELLUCID_CALL(relu_largest_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                                    .Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(batch_norm, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Attr<float>("epsilon")
-                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(batch_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry")
-                                   .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                                   .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                                    .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                                    .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()

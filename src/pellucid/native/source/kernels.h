@@ -81,6 +81,7 @@ struct RecurrentBackward {
 struct NormForward {
   float epsilon;
   const float *x, *scale, *bias;
+  const bool* mask;  // [batch]: which images count for mean and variance; null: all of them
   float* y;
   unsigned char* places;  // of what is joined, or null
   float *mean, *var;      // [outputs], of this batch; var is biased
@@ -89,6 +90,7 @@ struct NormForward {
 struct NormBackward {
   float epsilon;
   const float *x, *scale, *mean, *var, *dy;
+  const bool* mask;
   const unsigned char* places;
   float *dx, *dscale, *dbias;
 };

@@ -46,20 +46,39 @@ struct Normal {
   }
 };
 
+// The rows that count, cut into pieces of about kFewRows that lie side by side.
+struct Pieces {
+  struct Piece { long begin, count; };
+  long count = 0, rows = 0;
+  std::unique_ptr<Piece[]> of;
+  Pieces(long batch, long stops, const bool* mask) : of(new Piece[batch + batch * stops / kFewRows + 1]) {
+    for (long image = 0; image < batch;) {
+      long end = mask ? image : batch;
+      while (end < batch && mask[end]) ++end;
+      const Parts cut((end - image) * stops, kFewRows);
+      for (long i = 0; i < cut.parts; ++i) of[count++] = {image * stops + cut.begin(i), cut.size(i)};
+      rows += cut.n;
+      image = end + 1;
+    }
+  }
+};
+
 inline float inverse(float var, float epsilon) { return static_cast<float>(1 / __builtin_sqrt(double(var) + epsilon)); }
 
 void batch_norm(Parallel& pool, const Convolution& c, const Join& join, const NormForward& f) {
-  const long columns = c.outputs, stops = c.out_height * c.out_width, rows = c.batch * stops;
-  const Parts chunks(rows, kFewRows), groups(chunks.parts, (chunks.parts + pool.threads() - 1) / pool.threads());
+  const long columns = c.outputs, stops = c.out_height * c.out_width;
+  const Pieces pieces(c.batch, stops, f.mask);
+  const long share = (pieces.count + pool.threads() - 1) / pool.threads();
+  const Parts groups(pieces.count, share > 0 ? share : 1);
   std::unique_ptr<Moments[]> found(new Moments[groups.parts * columns]);
   pool.each(groups.parts, [&](long group) {
     thread_local Scratch room;
     float* sum = room.room(3 * columns);
     float *squares = sum + columns, *mean = squares + columns;
     Moments* own = found.get() + group * columns;
-    for (long chunk = groups.begin(group); chunk < groups.begin(group + 1); ++chunk) {
-      const long count = chunks.size(chunk);
-      const float* x = f.x + chunks.begin(chunk) * columns;
+    for (long piece = groups.begin(group); piece < groups.begin(group + 1); ++piece) {
+      const long count = pieces.of[piece].count;
+      const float* x = f.x + pieces.of[piece].begin * columns;
       sum_columns(count, columns, [&](long i, long n) { return load_some(x + i * columns + n, columns - n); }, sum);
       for (long n = 0; n < columns; ++n) mean[n] = sum[n] / static_cast<float>(count);
       sum_columns(count, columns, [&](long i, long n) {
@@ -85,6 +104,7 @@ void batch_norm(Parallel& pool, const Convolution& c, const Join& join, const No
   }
   const Normal normal{columns, f.mean, factors.data(), f.bias};
   if (alone(join)) {
+    const Parts chunks(c.batch * stops, kFewRows);
     pool.each(chunks.parts, [&](long i) {
       normal.write(f.x + chunks.begin(i) * columns, chunks.size(i), f.y + chunks.begin(i) * columns);
     });
@@ -104,15 +124,18 @@ void batch_norm(Parallel& pool, const Convolution& c, const Join& join, const No
 }
 
 // dbias = sum dy, dscale = sum dy * xhat, dx = factor * (dy - dbias / rows - xhat * dscale / rows), xhat = (x - mean) *
-// inverse. dy is put together image by image where something was joined.
+// inverse; what was left out of mean and variance moves neither: dx = factor * dy. dy is put together image by image where something was joined.
 void batch_norm_back(Parallel& pool, const Convolution& c, const Join& join, const NormBackward& b) {
-  const long columns = c.outputs, stops = c.out_height * c.out_width, rows = c.batch * stops;
+  const long columns = c.outputs, stops = c.out_height * c.out_width;
   const Spread spread{c, join, b.dy, b.places};
   const bool one = alone(join);
   const auto gradient = [&](long image) { return one ? b.dy + image * stops * columns : spread(image); };
-  Scratch table(4 * columns);
+  long rows = 0;
+  for (long image = 0; image < c.batch; ++image) rows += !b.mask || b.mask[image] ? stops : 0;
+  Scratch table(5 * columns);
   float *inverses = table.data(), *less = inverses + columns, *slope = less + columns, *factor = slope + columns;
-  for (long n = 0; n < columns; ++n) inverses[n] = inverse(b.var[n], b.epsilon);
+  float* nothing = factor + columns;
+  for (long n = 0; n < columns; ++n) inverses[n] = inverse(b.var[n], b.epsilon), nothing[n] = 0;
   const long most = pool.threads() < c.batch ? pool.threads() : c.batch;
   const Parts groups(c.batch, most > 0 ? (c.batch + most - 1) / most : 1);
   std::unique_ptr<double[]> sums(new double[groups.parts * 2 * columns]());
@@ -142,17 +165,19 @@ void batch_norm_back(Parallel& pool, const Convolution& c, const Join& join, con
     dscale *= inverses[n];
     b.dbias[n] = static_cast<float>(dbias), b.dscale[n] = static_cast<float>(dscale);
     factor[n] = inverses[n] * b.scale[n];
-    less[n] = static_cast<float>(dbias / rows);
-    slope[n] = static_cast<float>(dscale * inverses[n] / rows);
+    less[n] = static_cast<float>(rows > 0 ? dbias / rows : 0);
+    slope[n] = static_cast<float>(rows > 0 ? dscale * inverses[n] / rows : 0);
   }
   pool.each(c.batch, [&](long image) {
     const float *dy = gradient(image), *x = b.x + image * stops * columns;
     float* dx = b.dx + image * stops * columns;
+    const bool counts = !b.mask || b.mask[image];
+    const float *lessen = counts ? less : nothing, *tilt = counts ? slope : nothing;
     for (long i = 0; i < stops; ++i, dy += columns, x += columns, dx += columns)
       for (long n = 0; n < columns; n += kLanes) {
         const long left = columns - n;
         const Vec off = load_some(x + n, left) - load_some(b.mean + n, left);
-        const Vec rest = load_some(dy + n, left) - load_some(less + n, left) - off * load_some(slope + n, left);
+        const Vec rest = load_some(dy + n, left) - load_some(lessen + n, left) - off * load_some(tilt + n, left);
         store_some(dx + n, rest * load_some(factor + n, left), left);
       }
   });
