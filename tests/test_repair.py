@@ -154,3 +154,11 @@ def test_a_score_that_is_sure_counts_before_the_loss():
     kept = lambda new: repairing._compared(old, new, remedy, True)["kept"]  # noqa: E731
     assert kept(made(0.9, 0.6)) and not kept(made(0.5, 0.3))  # far more, far fewer right answers
     assert kept(made(0.72, 0.3)) and not kept(made(0.72, 0.6))
+    old.history = [{"validation": {"loss": loss}} for loss in (0.6, 0.4, 0.6, 0.4, 0.6)]  # a curve full of noise
+    noisy = lambda new: repairing._compared(old, _with_history(new, old), remedy, True)["kept"]  # noqa: E731
+    assert not noisy(made(0.7, 0.45)) and noisy(made(0.72, 0.45))  # alone the loss is not sure; with the score it is
+
+
+def _with_history(new, old):
+    new.history = old.history
+    return new

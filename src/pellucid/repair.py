@@ -182,7 +182,8 @@ def _full(session: Session, remedy: Remedy, path: Path | None, states: States) -
 
 def _compared(old: Run, new: Run | None, remedy: Remedy, rises: bool) -> dict[str, Any]:
     """The scores of both, and whether the new one is better. By the metric where it is sure of the difference on so few
-    rows, or where the losses mean different things; else by the validation loss, beyond the noise of its curve.
+    rows, or where the losses mean different things; else by the validation loss, beyond the noise of its curve, which
+    is not asked where the metric is better too: trials have shown the gain already, with other seeds.
 
     rises: whether the metric is better where it is higher."""
     if new is None:
@@ -200,7 +201,8 @@ def _compared(old: Run, new: Run | None, remedy: Remedy, rises: bool) -> dict[st
         return {**found, "kept": bool(np.isfinite(b))}
     gain = b - a if rises and by != "loss" else a - b
     values = np.array([e["validation"]["loss"] for e in new.history if e.get("validation")], np.float64)
-    noise = 2 * noise_of(values) if by == "loss" else LEAST_SCORE
+    both = by == "loss" and was is not None and now is not None and (now - was if rises else was - now) >= LEAST_SCORE
+    noise = 0.0 if both else 2 * noise_of(values) if by == "loss" else LEAST_SCORE
     return {**found, "kept": bool(gain > noise and gain > 0.01 * abs(a))}
 
 

@@ -87,3 +87,5 @@ def test_noise_alone_hardly_ever_helps_and_a_large_gain_always_does(without, see
     assert helps(without, [w / 10 for w in without])
     assert not helps(without, [w + abs(n) for w, n in zip(without, noise, strict=True)])
     assert not helps(without, [w * 0.99 for w in without])  # one per cent is no repair
+    exploded = [w * 10.0**i for i, w in enumerate(without)]
+    assert helps(exploded, [0.1, 0.11, 0.1]) and not helps(exploded, [0.1, 0.11, 3 * exploded[2]])

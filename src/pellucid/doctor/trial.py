@@ -88,13 +88,14 @@ def try_remedies(
 
 
 def helps(without: list[float], treated: list[float]) -> bool:
-    """Whether the remedy beats no change beyond the seeds' noise: in each pair, by twice the standard error of the
-    pairs' mean difference, and by 2 % of the loss.
+    """Whether the remedy beats no change beyond the seeds' noise: in each pair, by 2 % of the loss, and by twice the
+    standard error of the pairs' mean difference, or of their logarithms' where seeds differ in size (what explodes ends
+    at 10 with one and at 10,000 with another).
 
     >>> helps([2.3, 2.31, 2.3], [0.4, 0.5, 0.45]), helps([2.3, 2.31, 2.3], [2.29, 2.33, 2.28])
     (True, False)
-    >>> helps([float("inf")], [2.0])
-    True
+    >>> helps([10.0, 10_000.0, 50.0], [0.4, 0.5, 0.45]), helps([float("inf")], [2.0])
+    (True, True)
     """
     a, b = np.array(without[: len(treated)], np.float64), np.array(treated, np.float64)
     if not np.isfinite(b).all():
@@ -102,8 +103,13 @@ def helps(without: list[float], treated: list[float]) -> bool:
     if not np.isfinite(a).all():
         return True
     gain = a - b
-    noise = 2 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return bool((gain > 0).all() and gain.mean() > noise and gain.mean() > LEAST_GAIN * abs(a.mean()))
+    if not (gain > 0).all() or gain.mean() <= LEAST_GAIN * abs(a.mean()):
+        return False
+    return _beyond_noise(gain) or bool((b > 0).all() and _beyond_noise(np.log(a / b)))
+
+
+def _beyond_noise(gain: np.ndarray) -> bool:
+    return len(gain) == 1 or bool(gain.mean() > 2 * gain.std(ddof=1) / math.sqrt(len(gain)))
 
 
 @dataclass(frozen=True)
