@@ -54,6 +54,8 @@ def tables() -> Iterator[Case]:
         yield control(name, "default-tanh", mlp(*wide, activation="tanh"))
         yield control(name, "default-batchnorm", mlp(*wide, norm="batch"))
         yield control(name, "default-adam", mlp(*wide), optimizer="adam")
+        yield control(name, "default-silu", mlp(*wide, activation="silu"))
+        yield control(name, "default-layernorm", mlp(*wide, norm="layer"))
         if name not in HARD:
             yield control(name, "default-dropout", mlp(64, 32, dropout=0.1))
             yield control(name, "default-momentum", mlp(*wide), **rate("momentum", 0.01))
