@@ -360,6 +360,7 @@ struct Row {
 void check_recurrence(const Kernels& k, Parallel& pool) {
   Recurrence s{};
   s.cell = static_cast<Cell>(draw(0, 3)), s.steps = draw(1, 6), s.batch = draw(1, 33), s.width = draw(1, 40);
+  if (draw(0, 3) == 0) s.batch = draw(1, 4), s.width = draw(60, 110);  // few rows: threads share the units
   s.backwards = draw(0, 1) == 1;
   const long g = s.gates(), plane = s.batch * s.width, all = s.steps * plane;
   const bool lstm = s.cell == Cell::lstm, gru = s.cell == Cell::gru, masked = draw(0, 1) == 1;

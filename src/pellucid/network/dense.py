@@ -86,13 +86,12 @@ def weighted(x: jax.Array, w: jax.Array) -> jax.Array:
     return (rows @ w).reshape(*x.shape[:-1], w.shape[-1])
 
 
-SMALL = 1e6, 2e8  # operations of a product: between them the kernels are quicker than XLA, and its call is worth it
+LEAST, MOST = 1e6, 2e8  # operations of a product: between them the kernels are quicker than XLA, and worth a call
 
 
-def _small(x: jax.Array, w: jax.Array) -> bool:
-    """Whether x·w, by its sizes, is one that a native kernel computes quicker."""
-    rows = math.prod(x.shape[:-1])
-    return rows >= 8 and w.shape[1] >= 16 and SMALL[0] <= 2 * rows * w.shape[0] * w.shape[1] <= SMALL[1]
+def suits(rows: int, n: int, width: int, most: float = MOST) -> bool:
+    """Whether [rows, n]·[n, width] is a product that a native kernel computes quicker."""
+    return rows >= 8 and width >= 16 and LEAST <= 2 * rows * n * width <= most
 
 
 @layer
@@ -123,7 +122,7 @@ class Dense(Layer):
 
     def apply(self, p, x, ctx):
         w, b = p["w"], p["b"] if self.bias else None
-        if ctx is not None and ctx.reverse_only and _small(x, w) and usable(x, w, b):
+        if ctx is not None and ctx.reverse_only and suits(math.prod(x.shape[:-1]), *w.shape) and usable(x, w, b):
             return calls.dense(x.reshape(-1, w.shape[0]), w, b).reshape(*x.shape[:-1], w.shape[1])
         y = weighted(x, w)
         return y if b is None else y + b

@@ -12,6 +12,7 @@ Before it, what of the derivatives needs no gradient is found for all steps at o
 (`bend_back`); after it, one product of all states with all gradients gives the gradients of u.
 """
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
 from pellucid.network.activations import Activation, ReLU, Tanh
+from pellucid.network.dense import suits
 from pellucid.network.initial import Blocks, Constant, GlorotUniform, Initializer, Orthogonal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer
 
@@ -133,13 +135,21 @@ class Recurrent(Layer):
         return hs[::-1] if self.backwards else hs, last
 
     def _native(self, p, rows, steps: int, first: State, valid, ctx: Context) -> tuple[jax.Array, State]:
-        """By a kernel, which takes all gates side by side: the same."""
-        z = (rows @ p["w"] + p["b"]).reshape(steps, -1, self.gates * self.width)
-        if ctx.probes is not None:
-            z = ctx.probes.tap_time(ctx.path, z, self.gates)
+        """By kernels, which take all gates side by side: the same."""
         how = calls.Reading(str(self.kernel()), self.backwards)
+        by_kernel = suits(rows.shape[0], *p["w"].shape, most=math.inf)
+
+        def product(rows, w, b):
+            return rows @ w + b
+
+        fed = calls.dense if by_kernel else product
+
+        def tapped(z):
+            z = z.reshape(steps, -1, self.gates * self.width)
+            return z if ctx.probes is None else ctx.probes.tap_time(ctx.path, z, self.gates)
+
         if ctx.reverse_only:
-            return calls.recur(z, p["u"], p.get("v"), first, valid, how)
+            return calls.recur(tapped(fed(rows, p["w"], p["b"])), p["u"], p.get("v"), first, valid, how)
 
         def swift(z, p, first, valid):
             return calls.recurred(z, p["u"], p.get("v"), first, valid, how)
@@ -147,7 +157,8 @@ class Recurrent(Layer):
         def plain(z, p, first, valid):
             return self._read(_plain, self.split(z), p, first, valid)
 
-        return calls.aside(swift, plain)(z, {name: p[name] for name in p if name in ("u", "v")}, first, valid)
+        z = calls.aside(fed, product)(rows, p["w"], p["b"])
+        return calls.aside(swift, plain)(tapped(z), {name: p[name] for name in p if name in ("u", "v")}, first, valid)
 
     def kernel(self) -> str | None:
         """The name of the native kernel for this cell (`native.calls.KINDS`); None: there is none."""

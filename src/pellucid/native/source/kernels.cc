@@ -1,10 +1,12 @@
 // All kernels for one instruction set. Built once for each, with that set's compiler flags; see CMakeLists.txt.
 #include "kernels.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <thread>
 
 namespace pellucid {
 namespace {

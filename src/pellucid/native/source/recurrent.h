@@ -11,12 +11,17 @@ inline Parts shares(Parallel& pool, long batch) {
 inline long up(long n, long to) { return (n + to - 1) / to * to; }
 
 // u [width, gates * width] as panels [units / kLanes][width][gates][kLanes]: all gates of some units side by side.
-inline void pack_gates(const float* u, long width, long gates, float* to) {
-  for (long first = 0; first < width; first += kLanes)
-    for (long k = 0; k < width; ++k)
-      for (long g = 0; g < gates; ++g)
-        for (long j = 0; j < kLanes; ++j)
-          *to++ = first + j < width ? u[(k * gates + g) * width + first + j] : 0.0f;
+inline void pack_gates(Parallel& pool, const float* u, long width, long gates, float* to) {
+  const Parts share(up(width, kLanes) / kLanes, 4);
+  pool.each(share.parts, [&](long part) {
+    for (long block = share.begin(part); block < share.begin(part + 1); ++block) {
+      const long first = block * kLanes, left = width - first;
+      float* panel = to + first * width * gates;
+      for (long k = 0; k < width; ++k)
+        for (long g = 0; g < gates; ++g, panel += kLanes)
+          store_some(panel, load_some(u + (k * gates + g) * width + first, left), kLanes);
+    }
+  });
 }
 
 template <Cell Kind>
@@ -77,27 +82,80 @@ PELLUCID_INLINE void step(const RecurrentForward& f, long width, long batch_row,
   }
 }
 
+// Steps of which each is shared out, and begins when all of the one before is done. `mine` has a share of its own at
+// each step, so that what it reads again lies in its cache; what another one has not begun, it takes over: nothing hangs
+// where all shares are one thread's.
+class Relay {
+ public:
+  explicit Relay(long shares) : shares_(shares), begun_(new std::atomic<long>[shares]), here_(new std::atomic<bool>[shares]) {
+    for (long k = 0; k < shares; ++k) begun_[k] = 0, here_[k] = false;
+  }
+
+  template <typename Body>  // body(step, share)
+  void run(long mine, long steps, Body body) {
+    here_[mine] = true;
+    for (long i = 0; i < steps; ++i) {
+      for (long spin = 0; done_.load(std::memory_order_acquire) < i * shares_; ++spin) pause(spin);
+      for (long k = 0; k < shares_; ++k) {
+        const long share = (mine + k) % shares_;
+        for (long spin = 0; k > 0 && spin < kPatience && here_[share] && begun_[share].load() <= i; ++spin) pause(spin);
+        long expected = i;
+        if (!begun_[share].compare_exchange_strong(expected, i + 1)) continue;
+        body(i, share);
+        done_.fetch_add(1, std::memory_order_release);
+      }
+    }
+    here_[mine] = false;
+  }
+
+ private:
+  static constexpr long kPatience = 4000;
+  static void pause(long spin) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+    if (spin % 1024 == 1023) std::this_thread::yield();
+  }
+  const long shares_;
+  std::unique_ptr<std::atomic<long>[]> begun_;  // steps, of each share
+  std::unique_ptr<std::atomic<bool>[]> here_;
+  std::atomic<long> done_{0};  // shares, of all steps
+};
+
+constexpr long kRelayPays = 1 << 15;  // products a step: with fewer, threads would wait longer than they work
+
 template <Cell Kind>
 void recur_as(Parallel& pool, const Recurrence& s, const RecurrentForward& f) {
   constexpr int G = Gates<Kind>::count;
-  const long width = s.width, plane = s.batch * width;
+  const long width = s.width, plane = s.batch * width, blocks = up(width, kLanes) / kLanes;
   Scratch panels(up(width, kLanes) * width * G);
-  pack_gates(f.u, width, G, panels.data());
+  pack_gates(pool, f.u, width, G, panels.data());
+  const auto advance = [&](long i, long row, const Parts& down, long first, long end) {  // blocks of units
+    const long t = s.backwards ? s.steps - 1 - i : i, last = s.backwards ? t + 1 : t - 1;
+    const float* before = i == 0 ? f.h0 : f.h + last * plane;
+    const float* c_before = Kind != Cell::lstm ? nullptr : i == 0 ? f.c0 : f.c + last * plane;
+    const bool* valid = f.valid == nullptr ? nullptr : f.valid + t * s.batch;
+    for (long unit = first * kLanes; unit < end * kLanes; unit += kLanes)
+      for (long d = 0; d < down.parts; ++d)
+        with_rows<Gates<Kind>::rows>(down.size(d), [&](auto rows) {
+          step<Kind, decltype(rows)::value>(f, width, row + down.begin(d), t * plane, t * plane * G, unit, before,
+                                            c_before, panels.data() + unit * width * G, valid);
+        });
+  };
+  // few rows: threads share the units, for each would read all of u for the sake of a row or two
+  const long most = pool.threads() < blocks ? pool.threads() : blocks;
+  if (most > 1 && s.batch <= Gates<Kind>::rows && s.batch * width * width * G >= kRelayPays) {
+    const Parts share(blocks, (blocks + most - 1) / most), down(s.batch, Gates<Kind>::rows);
+    Relay relay(share.parts);
+    pool.each(share.parts, [&](long mine) {
+      relay.run(mine, s.steps, [&](long i, long k) { advance(i, 0, down, share.begin(k), share.begin(k + 1)); });
+    });
+    return;
+  }
   const Parts share = shares(pool, s.batch);
   pool.each(share.parts, [&](long part) {
     const Parts down(share.size(part), Gates<Kind>::rows);
-    for (long i = 0; i < s.steps; ++i) {
-      const long t = s.backwards ? s.steps - 1 - i : i, last = s.backwards ? t + 1 : t - 1;
-      const float* before = i == 0 ? f.h0 : f.h + last * plane;
-      const float* c_before = Kind != Cell::lstm ? nullptr : i == 0 ? f.c0 : f.c + last * plane;
-      const bool* valid = f.valid == nullptr ? nullptr : f.valid + t * s.batch;
-      for (long unit = 0; unit < width; unit += kLanes)
-        for (long d = 0; d < down.parts; ++d)
-          with_rows<Gates<Kind>::rows>(down.size(d), [&](auto rows) {
-            step<Kind, decltype(rows)::value>(f, width, share.begin(part) + down.begin(d), t * plane, t * plane * G,
-                                              unit, before, c_before, panels.data() + unit * width * G, valid);
-          });
-    }
+    for (long i = 0; i < s.steps; ++i) advance(i, share.begin(part), down, 0, blocks);
   });
 }
 
