@@ -50,6 +50,8 @@ def _checks(found: Native) -> list[tuple[str, Check]]:
     if found.isa is not None and jax.default_backend() == "cpu":
         checks += [
             ("kernel: convolution", _convolution), ("kernel: largest of a window", _largest),
+            ("kernel: convolution, ReLU and pooling as one", _joined),
+            ("kernel: batch normalisation of the rows that count", _batch_norm), ("kernel: dense layer, back", _dense),
             ("kernel: lstm", _lstm), ("kernel: gru", _gru),
         ]  # fmt: skip
     return checks
@@ -92,12 +94,41 @@ def _gradient() -> tuple[Any, np.ndarray]:
     return got, x.astype(np.float64).T @ ((1 - h * h) * v.T)
 
 
-def _convolution() -> tuple[Any, np.ndarray]:
+SLIDING = calls.Sliding((1, 1), (1, 1), (1, 1), (9, 10))
+
+
+def _images() -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Images, weights and bias of a convolution, and what it gives."""
     x, w, b = _numbers(2, 9, 10, 5), _numbers(3, 3, 5, 33), _numbers(33)
-    how = calls.Sliding((1, 1), (1, 1), (1, 1), (9, 10))
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     right = sum(padded[:, i : i + 9, j : j + 10] @ w[i, j] for i in range(3) for j in range(3)) + b
-    return jax.jit(lambda x, w, b: calls.convolved(x, w, b, how))(x, w, b), np.asarray(right)
+    return (x, w, b), np.asarray(right)
+
+
+def _convolution() -> tuple[Any, np.ndarray]:
+    given, right = _images()
+    return jax.jit(lambda x, w, b: calls.convolved(x, w, b, SLIDING))(*given), right
+
+
+def _joined() -> tuple[Any, np.ndarray]:
+    given, right = _images()
+    join = calls.Join(SLIDING, calls.Then((2, 2), relu=True))
+    right = np.maximum(right[:, :8], 0).reshape(2, 4, 2, 5, 2, 33).max((2, 4))
+    return jax.jit(lambda x, w, b: calls.joined(x, w, b, join))(*given), right
+
+
+def _batch_norm() -> tuple[Any, np.ndarray]:
+    x, scale, bias, mask = _numbers(5, 6, 7, 19) + 3, _numbers(19), _numbers(19), np.array([1, 1, 0, 1, 0], bool)
+    kept = x[mask].astype(np.float64)
+    right = (x - kept.mean((0, 1, 2))) / np.sqrt(kept.var((0, 1, 2)) + 1e-5) * scale + bias
+    return jax.jit(lambda *given: calls.batch_norm(*given, 1e-5, calls.Then())[0])(x, scale, bias, mask), right
+
+
+def _dense() -> tuple[Any, np.ndarray]:
+    x, w, b = _numbers(40, 21), _numbers(21, 37), _numbers(37)
+    got = jax.jit(jax.grad(lambda w: (calls.dense(x, w, b) ** 2).sum() / 2))(w)
+    wide = x.astype(np.float64)
+    return got, wide.T @ (wide @ w + b)
 
 
 def _largest() -> tuple[Any, np.ndarray]:
