@@ -205,6 +205,13 @@ class Own(keras.Model):
         return self.out(self.drop(self.hidden(x), training=training))
 
 
+def frozen():
+    model = Own()
+    model(X[:2])
+    model.hidden.trainable = False
+    return model
+
+
 def nested():
     inner = keras.Sequential([keras.Input((6,)), L.Dense(8, activation="relu"), L.Dense(8, activation="relu")])
     x = keras.Input((6,))
@@ -216,6 +223,7 @@ MODELS = {
     "images of bytes": (images, PIXELS, {"learning_rate", "activation", "norm", "initial", "clip_norm", "optimizer",
                                          "standardize"}),
     "subclassed": (Own, X[:64], {"learning_rate", "activation", "initial", "clip_norm", "optimizer"}),
+    "subclassed, frozen": (frozen, X[:64], {"learning_rate", "activation", "initial", "clip_norm", "optimizer"}),
     "nested": (nested, X[:64], {"learning_rate", "activation", "norm", "initial", "clip_norm", "optimizer"}),
 }  # fmt: skip
 

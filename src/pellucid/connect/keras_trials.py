@@ -63,10 +63,12 @@ class Copies(Branches):
     def measure(self) -> tuple[float, tuple[float, float]]:
         """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
         began = time.perf_counter()
-        branch = self._at_start(None, 0)
         try:
+            branch = self._at_start(None, 0)
             before = self._score(branch)
             self._steps(branch, 0, 1)  # compiles
+        except SettingError:
+            raise
         except Exception as error:
             raise SettingError(
                 "this training cannot be tried", where=type(self.model).__name__,
@@ -131,6 +133,9 @@ class Copies(Branches):
             twin = _made_again(self.model, put)
             if not twin.built or any(not layer.built for _, layer, _ in leaves(twin)):
                 twin(keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.train.first[0]))
+            if put is None:
+                for layer, own in zip(twin._flatten_layers(), self.model._flatten_layers(), strict=True):
+                    layer.trainable = own.trainable  # which get_config() may not tell
             own, other = ([tuple(v.shape) for v in model.weights] for model in (self.model, twin))
         except Exception as error:
             raise self._no_copy(f"{type(error).__name__}: {reason(error)}") from error
