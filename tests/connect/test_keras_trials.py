@@ -160,9 +160,9 @@ def test_each_change_is_made_on_the_copy():
     model = deep()
     model.compile(keras.optimizers.Adam(1e-2, weight_decay=0.1), "binary_crossentropy")
     train = keras_trials.Source.of(X + 9, Y, None, 16, 3, "x")
-    copies = keras_trials.Copies(model, train, train, False, 600.0)
+    copies = keras_trials.Copies(model, train, train, True, None, 600.0)
     copies.allow(changes(model, train.sample(), []))
-    by = {line: copies._at_start(change, 0) for line, change in copies.changes.items()}
+    by = {line: copies.start(change, 0) for line, change in copies.changes.items()}
     activations = [
         getattr(layer.activation, "__name__", "")
         for layer in by[remedies.relu("sigmoid").line()].model.layers

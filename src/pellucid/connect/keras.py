@@ -178,10 +178,9 @@ class Watch(keras.callbacks.Callback, Watcher):
                 got="none", fix="model.fit(..., callbacks=[w]) first, or w.set_model(model)",
             )  # fmt: skip
         self._sync()
-        begun = f"the state after {self.updates:,} update{'s' * (self.updates != 1)}"
         self.trials = try_remedies(
             self.model, (x, y, sample_weight), validation_data, diagnose(self.record, self.silence),
-            batch_size=batch_size, steps=steps, seconds=seconds, seeds=seeds, fresh=fresh, begun=begun,
+            batch_size=batch_size, steps=steps, seconds=seconds, seeds=seeds, fresh=fresh, begun=self._begun(),
         )  # fmt: skip
         return self.trials
 

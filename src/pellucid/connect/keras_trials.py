@@ -10,7 +10,6 @@ import inspect
 import itertools
 import math
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,13 +20,12 @@ import numpy as np
 from pellucid.connect.keras_probes import host, keras, leaves
 from pellucid.connect.keras_remedies import FUNCTIONAL, Batch, Branch, changes, normalising
 from pellucid.connect.remedies import NORM, Change
-from pellucid.connect.trials import Branches, Trials, checked, order, reason, tried
+from pellucid.connect.trials import Branches, Trials, checked, order, reason
 from pellucid.doctor.finding import Finding
 from pellucid.errors import SettingError
 
 MOST_BYTES = 256 * 2**20  # of batches that are kept
 MOST_ROWS = 4096  # by which a branch is judged
-TIMED = 5  # steps, by which the others are foretold
 
 
 def try_remedies(
@@ -43,50 +41,29 @@ def try_remedies(
         train = Source.of(*data, batch_size, steps, "x")
         unseen = train if validation is None else Source.of(*_three(validation), batch_size, None, "validation_data")
         finite = all(bool(np.isfinite(host(v)).all()) for v in model.trainable_variables)
-        anew = not finite if fresh is None else fresh
-        branches = Copies(model, train, unseen, anew, seconds)
-        before, cost = branches.measure()
-        wanted = branches.allow(changes(model, train.sample(), findings))
-        found, notes = tried(branches, wanted, steps, seeds, before, cost, branches.clock.fitting)
-    if not finite and fresh is None:
-        notes.insert(0, "the weights are not finite: all branches begin anew")
-    state = "weights drawn anew" if anew else begun
-    return Trials(found, state, [*notes, *branches.notes], "training" if validation is None else "validation")
+        branches = Copies(model, train, unseen, finite, fresh, seconds)
+        part = "training" if validation is None else "validation"
+        return branches.tried(changes(model, train.sample(), findings), steps, seeds, begun, part)
 
 
 class Copies(Branches):
-    def __init__(self, model: Any, train: "Source", unseen: "Source", anew: bool, seconds: float):
-        super().__init__(seconds)
-        self.model, self.train, self.unseen, self.anew = model, train, unseen, anew
+    timed = 5
+
+    def __init__(
+        self, model: Any, train: "Source", unseen: "Source", finite: bool, fresh: bool | None, seconds: float
+    ):  # fmt: skip
+        super().__init__(seconds, finite, fresh)
+        self.model, self.source, self.unseen = model, train, unseen
         self.made: dict[str, tuple[Branch, list[np.ndarray]]] = {}  # by remedy: the copy, and its optimizer's beginning
 
-    def measure(self) -> tuple[float, tuple[float, float]]:
-        """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
-        began = time.perf_counter()
-        try:
-            branch = self._at_start(None, 0)
-            before = self._score(branch)
-            self._steps(branch, 0, 1)  # compiles
-        except SettingError:
-            raise
-        except Exception as error:
-            raise SettingError(
-                "this training cannot be tried", where=type(self.model).__name__,
-                expected="inputs and targets as model.fit takes them", got=f"{type(error).__name__}: {reason(error)}",
-                fix="w.try_remedies(x, y, validation_data=(x_unseen, y_unseen))",
-            ) from error  # fmt: skip
-        other = time.perf_counter() - began
-        began = time.perf_counter()
-        self._steps(branch, 1, TIMED)
-        return before, ((time.perf_counter() - began) / TIMED, other)
+    def refused(self, error: Exception) -> SettingError:
+        return SettingError(
+            "this training cannot be tried", where=type(self.model).__name__,
+            expected="inputs and targets as model.fit takes them", got=f"{type(error).__name__}: {reason(error)}",
+            fix="w.try_remedies(x, y, validation_data=(x_unseen, y_unseen))",
+        )  # fmt: skip
 
-    def trained(self, change: Change | None, seed: int, steps: int) -> float:
-        branch = self._at_start(change, seed)
-        self._steps(branch, seed, steps)
-        return self._score(branch)
-
-    def _at_start(self, change: Change | None, seed: int) -> Branch:
-        """The copy for this change, where all branches of this seed begin."""
+    def start(self, change: Change | None, seed: int) -> Branch:
         name, anew = change.remedy.line() if change else "", self.anew or (change is not None and change.anew)
         if name not in self.made:
             self.made[name] = self._copy(change)
@@ -132,7 +109,7 @@ class Copies(Branches):
         try:
             twin = _made_again(self.model, put)
             if not twin.built or any(not layer.built for _, layer, _ in leaves(twin)):
-                twin(keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.train.first[0]))
+                twin(keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.source.first[0]))
             if put is None:
                 for layer, own in zip(twin._flatten_layers(), self.model._flatten_layers(), strict=True):
                     layer.trainable = own.trainable  # which get_config() may not tell
@@ -154,20 +131,16 @@ class Copies(Branches):
 
     def _fresh(self, change: Change | None, seed: int) -> Any:
         """A model whose weights are drawn by this seed."""
-        random.seed(seed)
-        if keras.backend.backend() == "torch":
-            import_module("torch").manual_seed(seed)
+        _draw_from(seed)
         return self._twin(change)
 
-    def _steps(self, branch: Branch, seed: int, steps: int) -> None:
-        random.seed(seed)
-        if keras.backend.backend() == "torch":
-            import_module("torch").manual_seed(seed)
-        batches = map(branch.prepare, self.train.batches(steps, seed))
+    def train(self, branch: Branch, seed: int, steps: int) -> bool:
+        _draw_from(seed)
+        batches = map(branch.prepare, self.source.batches(steps, seed))
         branch.model.fit(_plain(batches), steps_per_epoch=steps, verbose=0, shuffle=False)
+        return True  # a loss that was not finite leaves weights whose score is not
 
-    def _score(self, branch: Branch) -> float:
-        """The mean loss in evaluation, each example counting alike."""
+    def score(self, branch: Branch) -> float:
         batches = list(map(branch.prepare, self.unseen.judging()))
         with np.errstate(all="ignore"):
             scores = branch.model.evaluate(_plain(iter(batches)), steps=len(batches), verbose=0, return_dict=True)
@@ -205,6 +178,12 @@ def _draw(model: Any, fresh: Any, trained: Any) -> None:
         own = kept.get(layer.path)
         if own is not None and layer.weights and len(own.weights) == len(layer.weights):
             _take(layer.weights, own.weights)
+
+
+def _draw_from(seed: int) -> None:
+    random.seed(seed)
+    if keras.backend.backend() == "torch":
+        import_module("torch").manual_seed(seed)
 
 
 def _seed(model: Any, seed: int) -> None:

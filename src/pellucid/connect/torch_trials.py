@@ -10,7 +10,6 @@ on the model's device, a DataLoader's own, Python's, NumPy's).
 import copy
 import math
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -22,13 +21,12 @@ from torch.optim import Optimizer
 
 from pellucid.connect.remedies import Change
 from pellucid.connect.torch_remedies import Branch, changes, first_of, redraw
-from pellucid.connect.trials import Branches, Trials, checked, order, reason, tried
+from pellucid.connect.trials import Branches, Trials, checked, order, reason
 from pellucid.doctor.finding import Finding
 from pellucid.errors import SettingError
 
 Loss = Callable[..., torch.Tensor]
 MOST_BYTES = 256 * 2**20  # of batches that are kept
-TIMED = 3  # steps, by which the others are foretold
 
 
 def try_remedies(
@@ -41,56 +39,33 @@ def try_remedies(
         train = _kept(batches, model, "batches", steps)
         unseen = train if validation is None else _kept(validation, model, "validation")
         finite = all(bool(p.isfinite().all()) for p in model.parameters())
-        anew = not finite if fresh is None else fresh
-        branches = Copies(model, optimizer, loss, train, unseen, anew, seconds)
+        branches = Copies(model, optimizer, loss, train, unseen, finite, fresh, seconds)
+        part = "training" if validation is None else "validation"
         try:
-            before, cost = branches.measure()
-            wanted = branches.allow(changes(model, optimizer, train, findings))
-            found, notes = tried(branches, wanted, steps, seeds, before, cost, branches.clock.fitting)
+            return branches.tried(changes(model, optimizer, train, findings), steps, seeds, begun, part)
         except torch.OutOfMemoryError as error:
             raise SettingError(
                 "there is no memory for a copy of the model", where="try_remedies",
                 expected="room for a second model, its gradients and its optimizer", got=str(error).splitlines()[0],
                 fix="smaller batches, or a copy of both on the CPU",
             ) from None  # fmt: skip
-    if not finite and fresh is None:
-        notes.insert(0, "the weights are not finite: all branches begin anew")
-    state = "weights drawn anew" if anew else begun
-    return Trials(found, state, [*notes, *branches.notes], "training" if validation is None else "validation")
 
 
 class Copies(Branches):
     fatal = (torch.OutOfMemoryError,)
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, loss: Loss, train: list[Any], unseen: list[Any], anew: bool,
-        seconds: float,
+        self, model: nn.Module, optimizer: Optimizer, loss: Loss, train: list[Any], unseen: list[Any],
+        finite: bool, fresh: bool | None, seconds: float,
     ):  # fmt: skip
-        super().__init__(seconds)
-        self.model, self.optimizer, self.loss, self.anew = model, optimizer, loss, anew
-        self.train, self.unseen = train, unseen
+        super().__init__(seconds, finite, fresh)
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.batches, self.unseen = train, unseen
 
-    def measure(self) -> tuple[float, tuple[float, float]]:
-        """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
-        began = time.perf_counter()
-        branch = self._copy(None, 0)
-        try:
-            before = self._score(branch)
-            self._steps(branch, 0, 1)  # warms up
-        except (SettingError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise _refused(error) from error
-        other = time.perf_counter() - began
-        began = time.perf_counter()
-        self._steps(branch, 1, TIMED)
-        return before, ((time.perf_counter() - began) / TIMED, other)
+    def refused(self, error: Exception) -> SettingError:
+        return _refused(error)
 
-    def trained(self, change: Change | None, seed: int, steps: int) -> float:
-        branch = self._copy(change, seed)
-        return self._score(branch) if self._steps(branch, seed, steps) else math.inf
-
-    def _copy(self, change: Change | None, seed: int) -> Branch:
+    def start(self, change: Change | None, seed: int) -> Branch:
         branch = Branch(*copied(self.model, self.optimizer))
         torch.manual_seed(seed)
         if self.anew or (change is not None and change.anew):
@@ -105,12 +80,12 @@ class Copies(Branches):
             branch.model.train()
         return branch
 
-    def _steps(self, branch: Branch, seed: int, steps: int) -> bool:
-        """Make so many updates -> whether all losses were finite. The order of the batches is the seed's."""
+    def train(self, branch: Branch, seed: int, steps: int) -> bool:
+        """The order of the batches is the seed's."""
         torch.manual_seed(seed)
         trained = [p for group in branch.optimizer.param_groups for p in group["params"] if p.requires_grad]
-        for place in order(len(self.train), steps, seed):
-            batch = branch.prepare(self.train[place])
+        for place in order(len(self.batches), steps, seed):
+            batch = branch.prepare(self.batches[place])
 
             def closure(batch: Any = batch) -> torch.Tensor:
                 branch.optimizer.zero_grad()
@@ -131,8 +106,7 @@ class Copies(Branches):
             raise _refused("the loss gave no gradient to the model that it was handed")
         return True
 
-    def _score(self, branch: Branch) -> float:
-        """The mean loss in evaluation, each example counting alike."""
+    def score(self, branch: Branch) -> float:
         modes = {module: module.training for module in branch.model.modules()}
         branch.model.eval()
         with torch.no_grad():

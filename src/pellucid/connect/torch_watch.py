@@ -189,11 +189,10 @@ class Watch(Watcher, AbstractContextManager):
         >>> "Adam, rate 0.001" in [trial.remedy.text for trial in trials.helping]
         True
         """
-        begun = f"the state after {self.updates:,} update{'s' * (self.updates != 1)}"
         found = diagnose(self.record, self.silence)
         budget: dict[str, Any] = {"steps": steps, "seconds": seconds, "seeds": seeds}
         self.trials = try_remedies(
-            self.model, self.optimizer, loss, batches, validation, found, fresh=fresh, begun=begun, **budget
+            self.model, self.optimizer, loss, batches, validation, found, fresh=fresh, begun=self._begun(), **budget
         )
         return self.trials
 

@@ -90,12 +90,19 @@ class Clock:
 
 
 class Branches:
-    """Trains copies, each with a change of its own (see `doctor.trial.Trainer`); a library adds `trained`."""
+    """Trains copies, each with a change of its own (see `doctor.trial.Trainer`); a library adds the four that raise
+    `NotImplementedError`.
+
+    anew: all begin from weights drawn anew; None: where the model's own (`finite`) are not finite.
+    """
 
     fatal: tuple[type[Exception], ...] = ()  # what ends all the trials, not a branch alone
+    timed = 3  # steps, by which the others are foretold
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, finite: bool, anew: bool | None):
         self.clock = Clock(seconds)
+        self.anew = not finite if anew is None else anew
+        self.unasked = not finite and anew is None
         self.changes: dict[str, Change] = {}
         self.notes: list[str] = []
 
@@ -105,9 +112,49 @@ class Branches:
             self.changes.setdefault(change.remedy.line(), change)
         return [change.remedy for change in self.changes.values()]
 
-    def trained(self, change: Change | None, seed: int, steps: int) -> float:
-        """The loss after so many updates; infinite where it diverged."""
+    def start(self, change: Change | None, seed: int) -> Any:
+        """A copy with a change, where all of this seed begin."""
         raise NotImplementedError
+
+    def train(self, branch: Any, seed: int, steps: int) -> bool:
+        """Make so many updates -> whether all losses were finite, as far as it is known."""
+        raise NotImplementedError
+
+    def score(self, branch: Any) -> float:
+        """The mean loss in evaluation, each example counting alike; infinite where it is not finite."""
+        raise NotImplementedError
+
+    def refused(self, error: Exception) -> SettingError:
+        """What is told where the loop's own training cannot be tried."""
+        raise NotImplementedError
+
+    def measure(self) -> tuple[float, tuple[float, float]]:
+        """(the loss before, (seconds of an update, seconds of all else)); refuses what cannot be trained."""
+        began = time.perf_counter()
+        try:
+            branch = self.start(None, 0)
+            before = self.score(branch)
+            self.train(branch, 0, 1)  # warms up
+        except (SettingError, *self.fatal):
+            raise
+        except Exception as error:
+            raise self.refused(error) from error
+        other = time.perf_counter() - began
+        began = time.perf_counter()
+        self.train(branch, 1, self.timed)
+        return before, ((time.perf_counter() - began) / self.timed, other)
+
+    def tried(self, changes: Iterable[Change], steps: int, seeds: int, begun: str, part: str) -> Trials:
+        """All of it: what `Watch.try_remedies` gives."""
+        before, cost = self.measure()
+        found, notes = tried(self, self.allow(changes), steps, seeds, before, cost, self.clock.fitting)
+        if self.unasked:
+            notes.insert(0, "the weights are not finite: all branches begin anew")
+        return Trials(found, "weights drawn anew" if self.anew else begun, [*notes, *self.notes], part)
+
+    def trained(self, change: Change | None, seed: int, steps: int) -> float:
+        branch = self.start(change, seed)
+        return self.score(branch) if self.train(branch, seed, steps) else math.inf
 
     def seconds_left(self) -> float:
         return self.clock.seconds_left()

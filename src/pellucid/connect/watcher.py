@@ -74,6 +74,10 @@ class Watcher:
         """What was measured so far: the same as a run's of Pellucid's own."""
         return self.journal.record
 
+    def _begun(self) -> str:
+        """From what trials begin, in words."""
+        return f"the state after {_count(self.updates, 'update')}"
+
     def findings(self) -> list[Finding]:
         """What is wrong so far, the most important first; with the trials that answer it, where some were made."""
         return Findings(answered(diagnose(self.record, self.silence), self.trials or ()))
