@@ -220,3 +220,26 @@ def test_the_page_shows_a_step_that_is_too_large():
 def test_what_is_no_probe():
     with pytest.raises(SettingError, match=r"fix:      probe=\(x\[:256\], y\[:256\]\)"):
         Watch(probe=X)
+
+
+def test_losses_told_meanwhile_are_those_told_at_once():
+    """Keras tells losses from a thread of its own, unless another callback wants each batch's end at once."""
+
+    class AtOnce(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            pass
+
+    assert keras.callbacks.CallbackList([Watch(quiet=True)])._async_train
+    found = []
+    for others in ([], [AtOnce()]):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        model, w = mlp(), Watch(probe=(X, Y), quiet=True, every=4)
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(X, Y, batch_size=7, epochs=3, verbose=0, callbacks=[w, *others])
+        found.append(w.record)
+    meanwhile, at_once = found
+    assert [line["step"] for line in meanwhile.steps] == [0, 1, 2, 4, 8, 12, 16]
+    for kind in ("steps", "chunks", "epochs"):
+        assert getattr(meanwhile, kind) == getattr(at_once, kind)
+    assert meanwhile.epochs[-1]["step"] == 3 * -(-len(X) // 7)

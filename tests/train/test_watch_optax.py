@@ -1,5 +1,6 @@
 """An optimizer that is watched: the same updates, and a record of them in its state."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -45,6 +46,30 @@ def test_the_weights_are_the_same_to_the_byte():
     plain, _, _ = scanned(optax.adam(1e-2), 40)
     seen, _, _ = scanned(pc.watch(optax.adam(1e-2)), 40)
     jax.tree.map(np.testing.assert_array_equal, plain, seen)
+
+
+def test_large_weights_are_not_copied_at_each_step():
+    weights = {"first": {"w": jnp.zeros((6, 3000)), "b": jnp.zeros(3000)}, "out": {"w": jnp.zeros((3000, 1))}}
+
+    def copies(optimizer):
+        def step(carry, _):
+            p, s = carry
+            u, s = optimizer.update(jax.grad(loss)(p), s, p)
+            return (optax.apply_updates(p, u), s), None
+
+        run = jax.jit(lambda carry: jax.lax.scan(step, carry, length=9)[0], donate_argnums=0)
+        compiled = run.lower((weights, optimizer.init(weights))).compile().as_text()
+        return len(re.findall(r"= f32\[6,3000\]\S* copy\(", compiled))
+
+    assert copies(pc.watch(optax.adam(1e-2))) == copies(optax.adam(1e-2)) == 0
+
+
+def test_large_weights_are_trained_as_without():
+    first = {"w": jnp.asarray(RNG.normal(size=(6, 3000)), "float32"), "b": jnp.zeros(3000)}
+    weights = {"first": first, "out": {"w": jnp.asarray(RNG.normal(size=(3000, 1)), "float32")}}
+    plain, _, _ = scanned(optax.adam(1e-2), 20, weights)
+    seen, _, _ = scanned(pc.watch(optax.adam(1e-2)), 20, weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, seen)
 
 
 def test_the_record_is_what_one_would_measure_by_hand():

@@ -10,6 +10,7 @@ to the weights is the difference that it made. On another backend layers are not
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,20 @@ from pellucid.signals.record import number, numbers, spread
 from pellucid.signals.sampling import rank_share
 
 ROWS = 512  # of the probe
-FEW = 64  # examples, and units, whose directions are counted
+FEW = 64  # examples for gradients, where no batch is told; examples, and units, whose directions are counted
 BATCH = 32  # Keras's own, where no other is told
+PATIENCE = 10.0  # seconds, with losses that Keras's own thread has not told yet
 
 
 class Watch(keras.callbacks.Callback, Watcher):
     """Watches `model.fit`; what it finds is told when training ends, and by `findings()`.
 
-    probe: (inputs, targets) of some training examples, as `fit` takes them; at most 512 are used.   Everything else as
-    in `pc.connect.torch.watch`: out, every, quiet, silence, and what the watcher cannot see (task, classes, ...).
+    probe: (inputs, targets) of some training examples, as `fit` takes them. Gradients are computed on as many of them
+    as a `batch` has (64 where none is told), whether units are dead, on the first 512.   Everything else as in
+    `pc.connect.torch.watch`: out, every, quiet, silence, and what the watcher cannot see (task, classes, batch, ...).
     """
+
+    async_safe = True  # Keras tells losses from a thread of its own, and trains on meanwhile
 
     def __init__(
         self, probe: tuple[Any, Any] | None = None, *, out: str | Path | None = None, every: int | None = None,
@@ -53,9 +58,11 @@ class Watch(keras.callbacks.Callback, Watcher):
         self.probe = None if probe is None else keras.tree.map_structure(lambda a: np.asarray(a[:ROWS]), tuple(probe))
         self.layers: dict[str, str] = {}  # path -> kind, in forward order
         self.pending: dict[str, Any] | None = None  # an update that is measured and not yet made
-        self.chunked, self.place, self.mean = 0, -1, 0.0
-        self.means: list[tuple[int, int, Any]] = []  # (updates, batch, mean loss so far), until they are needed
-        self.journal_at = 0  # updates whose losses the journal knows
+        self.chunked = 0
+        self.begun, self.made = 0, -1  # in this epoch: updates before it; the last batch whose update was made
+        self.ended = self.heard = 0  # ... of how many executions the loss is to be told; of how many it was read
+        self.means: list[tuple[int, float]] = []  # ... (batch, mean loss so far), until they are needed
+        self.mean, self.heard_to = 0.0, -1  # ... the last one that was read, and its batch
         self.due = self.looked = 0  # updates at which there is something to do; at which units are next looked at
         self.rare = every is None
         self.compute: Callable[..., Any] | None = None
@@ -70,7 +77,7 @@ class Watch(keras.callbacks.Callback, Watcher):
                 few = keras.tree.map_structure(lambda a: keras.ops.convert_to_tensor(a[:1]), self.probe[0])
                 self.model(few)  # makes the weights, which TensorFlow would do in its first update
             self.names = weight_names(self.model)
-            self.compute = passes(self.model, self.probe, self.layers)
+            self.compute = passes(self.model, self.probe, self.told.get("batch") or FEW, self.layers)
             if self.compute is None:
                 reason = "without a probe" if self.probe is None else f"on the backend {keras.backend.backend()}"
                 self.notes.append(f"{reason} layers and gradients are not seen; probe=(x[:256], y[:256])")
@@ -83,19 +90,48 @@ class Watch(keras.callbacks.Callback, Watcher):
             self.pending = measured
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.place, self.mean = -1, 0.0
+        self.begun, self.made, self.ended, self.heard = self.updates, -1, 0, 0
+        self.means, self.mean, self.heard_to = [], 0.0, -1
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """All updates before this batch were made. Here, and not at a batch's end, for there a callback that is not
+        `async_safe` lets the training wait for each loss."""
         if self.aside:
             return
-        try:  # the common call, which is made at each update, notes the loss and does nothing more
-            made = batch - self.place
-            before, self.updates, self.place = self.updates, self.updates + made, batch
-            self.means.append((self.updates, batch, (logs or {}).get("loss", math.nan)))
-            if self.updates >= self.due or self.pending:
-                self._act(before, made)
+        try:  # the common call, which is made at each update, counts and does nothing more
+            if batch > self.made + 1:
+                self._count(batch - 1)
+            self.ended += 1
         except Exception as error:
             self.step_aside(error)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Perhaps in a thread of Keras's own, some time after the update."""
+        self.means.append((batch, (logs or {}).get("loss", math.nan)))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.aside:
+            return
+        with self._watching():
+            self.ended = len(self.means) + self.heard  # Keras has waited for all
+            last = max((batch for batch, _ in self.means), default=self.made)
+            if last > self.made:
+                self._count(last)
+            self._losses()
+            if self.updates >= self.looked:
+                self._units()
+                self.looked = self.updates + 2 * self.journal.every
+            logs = dict(logs or {})
+            validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+            train = {n: v for n, v in logs.items() if n not in ("loss", "learning_rate") and not n.startswith("val_")}
+            self.journal.epoch(self.updates, logs.get("loss"), train, validation)
+
+    def _count(self, batch: int) -> None:
+        """The updates up to this batch were made."""
+        made, before = batch - self.made, self.updates
+        self.updates, self.made = before + made, batch
+        if self.updates >= self.due or self.pending:
+            self._act(before, made)
 
     def _act(self, before: int, made: int) -> None:
         measured = any(self.journal.is_measured(step) for step in range(before + 1, self.updates + 1))
@@ -113,25 +149,17 @@ class Watch(keras.callbacks.Callback, Watcher):
 
     def _losses(self) -> None:
         """Tell the journal the loss of each batch, which Keras tells as the mean over the epoch so far."""
-        for updates, batch, told in self.means:
-            mean, made = float(told), updates - self.journal_at
-            loss = (mean * (batch + 1) - self.mean * (batch + 1 - made)) / made
-            self.mean, self.journal_at = mean, updates
-            self.journal.log(updates, loss)
-        self.means = []
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.aside:
-            return
-        with self._watching():
-            self._losses()
-            if self.updates >= self.looked:
-                self._units()
-                self.looked = self.updates + self.journal.every
-            logs = dict(logs or {})
-            validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
-            train = {n: v for n, v in logs.items() if n not in ("loss", "learning_rate") and not n.startswith("val_")}
-            self.journal.epoch(self.updates, logs.get("loss"), train, validation)
+        until = time.monotonic() + PATIENCE
+        while self.heard + len(self.means) < self.ended and time.monotonic() < until:
+            time.sleep(1e-4)  # they are on their way
+        told = len(self.means)  # others may come meanwhile
+        for batch, mean in sorted(self.means[:told]):
+            made = batch - self.heard_to
+            loss = (float(mean) * (batch + 1) - self.mean * (batch + 1 - made)) / made
+            self.mean, self.heard_to = float(mean), batch
+            self.journal.log(self.begun + batch + 1, loss)
+        del self.means[:told]
+        self.heard += told
 
     def on_train_end(self, logs: Any = None) -> None:
         with self._watching():

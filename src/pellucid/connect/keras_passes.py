@@ -13,17 +13,19 @@ from pellucid.connect.keras_probes import axis, forward, keras, picked, variable
 from pellucid.signals.sampling import moments, stride
 
 
-def passes(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any] | None:
-    """A function that computes (activations' sums, gradients' sums, weights' gradients) on the probe, or with
-    `outputs=True` all outputs and the axes of their units; None where the backend is another one.
+def passes(model: Any, probe: Any, rows: int, layers: dict[str, str]) -> Callable[..., Any] | None:
+    """A function that computes (activations' sums, gradients' sums, weights' gradients) on so many rows of the probe,
+    or with `outputs=True` all outputs on all of it and the axes of their units; None where the backend is another one.
 
     layers: filled with the kinds of the layers, by path, in the order in which they act.
     """
     made = {"jax": _with_jax, "torch": _with_torch, "tensorflow": _with_tensorflow}.get(keras.backend.backend())
-    return None if made is None or probe is None else made(model, probe, layers)
+    if made is None or probe is None:
+        return None
+    return made(model, probe, keras.tree.map_structure(lambda a: a[:rows], probe), layers)
 
 
-def _with_jax(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
+def _with_jax(model: Any, probe: Any, few: Any, layers: dict[str, str]) -> Callable[..., Any]:
     import jax
 
     from pellucid.network.probes import Probes
@@ -32,14 +34,14 @@ def _with_jax(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., A
         layers.setdefault(path, kind)
         return y
 
-    jax.eval_shape(lambda values: forward(model, probe, values, meet), [v.value for v in variables(model)])
+    jax.eval_shape(lambda values: forward(model, few, values, meet), [v.value for v in variables(model)])
     paths, trained = tuple(layers), len(model.trainable_variables)
 
     @jax.jit
     def slopes(trainable: list[Any], others: list[Any]) -> Any:
         def loss(trainable: list[Any], slots: Any) -> Any:
             probes = Probes(slots)
-            value = forward(model, probe, [*trainable, *others], lambda path, kind, y: probes.tap(path, y))
+            value = forward(model, few, [*trainable, *others], lambda path, kind, y: probes.tap(path, y))
             return value, probes.taken
 
         (_, taken), (weights, felt) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trainable, Probes.empty(paths))
@@ -67,7 +69,7 @@ def _with_jax(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., A
     return compute
 
 
-def _with_torch(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
+def _with_torch(model: Any, probe: Any, few: Any, layers: dict[str, str]) -> Callable[..., Any]:
     import torch
 
     trained = len(model.trainable_variables)
@@ -98,7 +100,7 @@ def _with_torch(model: Any, probe: Any, layers: dict[str, str]) -> Callable[...,
             return {path: (ys[-1], axis(model, path, ys[-1].ndim)) for path, ys in met.items()}
         weights = [v.requires_grad_() for v in values[:trained]]
         with torch.enable_grad():
-            loss = forward(model, probe, [*weights, *values[trained:]], keep)
+            loss = forward(model, few, [*weights, *values[trained:]], keep)
             slopes = torch.autograd.grad(loss, weights, allow_unused=True)
         unknown = np.full(5, math.nan)
         activations = {path: moments(met[path]) if path in met else unknown for path in layers}
@@ -109,11 +111,11 @@ def _with_torch(model: Any, probe: Any, layers: dict[str, str]) -> Callable[...,
     return compute
 
 
-def _with_tensorflow(model: Any, probe: Any, layers: dict[str, str]) -> Callable[..., Any]:
+def _with_tensorflow(model: Any, probe: Any, few: Any, layers: dict[str, str]) -> Callable[..., Any]:
     tf: Any = import_module("tensorflow")
     trained = len(model.trainable_variables)
 
-    def few(y: Any) -> Any:
+    def sampled(y: Any) -> Any:
         step = stride(tuple(y.shape)) if len(y.shape) else 1
         return tf.cast(tf.reshape(y, [-1])[::step], tf.float32)
 
@@ -130,15 +132,15 @@ def _with_tensorflow(model: Any, probe: Any, layers: dict[str, str]) -> Callable
         weights = values[:trained]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            loss = forward(model, probe, values, keep)
+            loss = forward(model, few, values, keep)
         found = tape.gradient(loss, [*weights, *(y for _, y in met)])
         taken, felt = {}, {}
         for (path, y), g in zip(met, found[trained:], strict=True):
-            taken.setdefault(path, []).append(few(y))
+            taken.setdefault(path, []).append(sampled(y))
             if g is not None:
-                felt.setdefault(path, []).append(few(tf.convert_to_tensor(g)))
+                felt.setdefault(path, []).append(sampled(tf.convert_to_tensor(g)))
         zeros = zip(found[:trained], weights, strict=True)
-        return taken, felt, [few(tf.zeros_like(w) if g is None else tf.convert_to_tensor(g)) for g, w in zeros]
+        return taken, felt, [sampled(tf.zeros_like(w) if g is None else tf.convert_to_tensor(g)) for g, w in zeros]
 
     @tf.function(autograph=False)
     def all_outputs(values: list[Any]) -> Any:

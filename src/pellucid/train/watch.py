@@ -6,8 +6,8 @@
     pc.diagnose(record)
 
 What is watched may be a chain, and the result may stand in one: `optax.chain(optax.clip(1.0),
-pc.watch(optax.adam(1e-3)))`. Nothing is called back to Python, and the updates are those of the optimizer alone.
-Layers are not seen from here, only weights.
+pc.watch(optax.adam(1e-3)))`. Nothing is called back to Python, and the updates are those of the optimizer alone, but
+for the last bit where the compiler fuses them otherwise. Layers are not seen from here, only weights.
 
 The state holds a row for each of the updates 0, 1, 2, 4, 8, ... and for the last `KEPT` of every so many. An update is
 measured by where the weights are at the next one, not by what the optimizer returns: so whatever else changes it counts
@@ -31,6 +31,7 @@ EVERY = 100
 KEPT = 96  # rows of regular updates; the early ones have places of their own
 EARLY = 32  # 1, 2, 4, ...
 ROWS = EARLY + KEPT
+LARGE = 1 << 14  # elements of a weight, from where copying it costs more than what it takes to avoid that
 CHUNK = 100  # steps whose losses are summed up in one line
 TOLD = ("task", "loss", "optimizer", "learning_rate", "batch", "rows", "updates", "steps_per_epoch", "classes",
         "trivial_loss")  # fmt: skip
@@ -86,26 +87,31 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
         weights = [jnp.full_like(g, jnp.nan) for g in slopes] if params is None else jax.tree.leaves(params)
         place, before = _place(state.step, every), _place(state.step - 1, every)
 
-        def look(slopes, weights, kept):
+        def look(state, slopes, weights):
             """What is known of an update before it is made, and how far the weights went since the last look."""
+            rows, steps, kept = state
             samples = [_sample(w) for w in weights]
             apart = [_mean_square(w - k) for w, k in zip(samples, kept, strict=True)]
             row = [
                 jnp.concatenate([moments(g), jnp.stack([jnp.nan, _mean_square(w)])])
                 for g, w in zip(slopes, samples, strict=True)
             ]
-            return jnp.stack(row).astype(jnp.float32), jnp.stack(apart).astype(jnp.float32), samples
+            rows = rows.at[before, :, 5].set(jnp.stack(apart).astype(jnp.float32), mode="drop")
+            rows = rows.at[place].set(jnp.stack(row).astype(jnp.float32), mode="drop")
+            return (rows, steps.at[place].set(step, mode="drop"), samples), jnp.minimum(step, 0)
 
-        def pass_by(slopes, weights, kept):
-            return jnp.zeros((len(slopes), 7), jnp.float32), jnp.zeros(len(slopes), jnp.float32), kept
+        def pass_by(state, slopes, weights):
+            return state, jnp.zeros_like(step)
 
-        rows, steps, kept = state.rows, state.steps, state.kept
-        if slopes:  # weights go into a `cond` and none comes out: what a loop reads, XLA copies at each step on a CPU
-            row, apart, kept = jax.lax.cond((before < ROWS) | (place < ROWS), look, pass_by, slopes, weights, kept)
-            rows = rows.at[before, :, 5].set(apart, mode="drop").at[place].set(row, mode="drop")
-            steps = steps.at[place].set(state.step, mode="drop")
+        seen, step = (state.rows, state.steps, state.kept), state.step
+        if slopes:
+            is_measured = (before < ROWS) | (place < ROWS)
+            seen, nought = jax.lax.cond(is_measured, look, pass_by, seen, slopes, weights)
+            # `nought` is 0, which the compiler does not know: so it sees that the weights are looked at before they
+            # change; otherwise it would copy all of them at each step of a loop
+            updates = jax.tree.map(lambda g: g - nought.astype(g.dtype) if jnp.size(g) >= LARGE else g, updates)
         updates, after = inner.update(updates, state.inner, params, **extra)
-        return updates, WatchState(state.step + 1, steps, rows, kept, state.shapes, after)
+        return updates, WatchState(step + 1, seen[1], seen[0], seen[2], state.shapes, after)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
