@@ -7,7 +7,7 @@ import time
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -82,28 +82,39 @@ def compile_seconds() -> float:
 class Interruptions:
     """Within it, Ctrl-C and SIGTERM only leave a mark, so that the run can save first; a second Ctrl-C ends at once.
 
-    Signals can be caught in the main thread alone; elsewhere nothing is changed.
+    Signals can be caught in the main thread alone; elsewhere the mark is that of the main thread's, if it is within one
+    too.
     """
 
+    main: ClassVar["Interruptions | None"] = None  # the main thread's
+
     def __init__(self) -> None:
-        self.received: int = 0
+        self.marked: int = 0
         self.known = False  # to all processes that train together
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruptions":
         if threading.current_thread() is threading.main_thread():
+            Interruptions.main = self
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
+        if self.marked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        self.marked = number
 
     def __exit__(self, *_: object) -> None:
+        if Interruptions.main is self:
+            Interruptions.main = None
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    @property
+    def received(self) -> int:
+        """The number of the signal that came, or 0."""
+        return self.marked or (Interruptions.main.marked if Interruptions.main is not None else 0)
 
     @property
     def asked_to_end(self) -> bool:
@@ -117,7 +128,7 @@ class Interruptions:
         found = hosts.agree(asked | ({hosts.SIGNALS[signal.Signals(self.received)]} if self.received else set()))
         for number, word in hosts.SIGNALS.items():
             if word in found:
-                self.received, self.known = int(number), True
+                self.marked, self.known = int(number), True
         return found - set(hosts.SIGNALS.values())
 
     def leave(self, path: Path | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import msgspec
@@ -45,7 +45,12 @@ reporter: Callable[[Path], Path] | None = None
 
 
 class Callback:
-    """What may be told while a run goes on. Override what you need; returning "stop" ends the run after that chunk."""
+    """What may be told while a run goes on. Override what you need; returning "stop" ends the run after that chunk.
+
+    of_one_run: where several runs go on side by side, it is told of the first alone; others are copied for each run.
+    """
+
+    of_one_run: ClassVar[bool] = False
 
     def loading(self, done: int, total: int) -> None: ...
 

@@ -30,6 +30,7 @@ from pellucid.train.augment import Augmentation
 from pellucid.train.evaluate import Evaluator, Scores
 from pellucid.train.feed import Feed
 from pellucid.train.loss import Loss
+from pellucid.train.meeting import run_chunk
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.order import Orders, by_blocks, by_rows
@@ -38,7 +39,7 @@ from pellucid.train.schedules import Schedule
 from pellucid.train.shard_feed import ShardFeed
 from pellucid.train.shards import Orders as ShardOrders
 from pellucid.train.shards import filled
-from pellucid.train.step import Program, run_chunk, start, zeros_like
+from pellucid.train.step import Program, start, zeros_like
 from pellucid.train.units import Units
 
 SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores

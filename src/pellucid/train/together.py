@@ -16,10 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.train.loop import Loop
+from pellucid.train.stack import APART, one_of, shapes, stacked
 from pellucid.train.step import Carry, run_chunk
-
-# what differs from loop to loop: all but the number of updates made, so that batches are taken once for all
-_APART = Carry(params=0, state=0, optimizer=0, step=None, loss=0, weight=0, carried=0)  # pyright: ignore
 
 
 def alike(a: Loop, b: Loop) -> bool:
@@ -27,7 +25,7 @@ def alike(a: Loop, b: Loop) -> bool:
     same = a.program == b.program and a.numbers.keys() == b.numbers.keys() and a.chunk_steps == b.chunk_steps
     moment = (a.step, a.epoch, a.epoch_start) == (b.step, b.epoch, b.epoch_start)
     budget = a.settings.updates == b.settings.updates and a.settings.seed == b.settings.seed
-    return same and moment and budget and _shapes(a.carry) == _shapes(b.carry)
+    return same and moment and budget and shapes(a.carry) == shapes(b.carry)
 
 
 def run_together(loops: Sequence[Loop], until: int) -> None:
@@ -38,7 +36,7 @@ def run_together(loops: Sequence[Loop], until: int) -> None:
     """
     assert loops and all(alike(loops[0], loop) and not loop.program.watched for loop in loops)
     first = loops[0]
-    carries = _stacked([loop.carry for loop in loops])
+    carries = stacked([loop.carry for loop in loops])
     while not all(loop.finished for loop in loops):
         if first.step >= _epoch_end(first):
             carries = _close_epochs(loops, carries)
@@ -48,7 +46,7 @@ def run_together(loops: Sequence[Loop], until: int) -> None:
             break
     for place, loop in enumerate(loops):
         if not loop.finished:
-            loop.carry = _one(carries, place)
+            loop.carry = one_of(carries, place)
 
 
 def _epoch_end(loop: Loop) -> int:
@@ -85,7 +83,7 @@ def _close_epochs(loops: Sequence[Loop], carries: Carry) -> Carry:
         if loop.finished:
             loop.epoch, loop.epoch_start = loop.epoch + 1, loop.step
         else:
-            loop.carry = _one(carries, place)
+            loop.carry = one_of(carries, place)
             loop._close_epoch()
     zeros = {name: jax.tree.map(jnp.zeros_like, getattr(carries, name)) for name in ("loss", "weight", "carried")}
     return carries._replace(**zeros)
@@ -99,18 +97,4 @@ def _run(program, most_steps, carries, data, order, numbers, skipped, key, first
         )
         return carry, losses
 
-    return jax.vmap(one, in_axes=(_APART, 0), out_axes=(_APART, 0))(carries, numbers)
-
-
-def _stacked(carries: Sequence[Carry]) -> Carry:
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
-    return both._replace(step=jnp.array(carries[0].step, copy=True))
-
-
-def _one(carries: Carry, place: int) -> Carry:
-    own = jax.tree.map(lambda leaf: leaf[place], carries._replace(step=()))
-    return own._replace(step=jnp.array(carries.step, copy=True))
-
-
-def _shapes(carry: Carry) -> Any:
-    return jax.tree.map(lambda leaf: (jnp.shape(leaf), str(jnp.asarray(leaf).dtype)), carry)
+    return jax.vmap(one, in_axes=(APART, 0), out_axes=(APART, 0))(carries, numbers)

@@ -27,6 +27,8 @@ def in_notebook() -> bool:
 class NotebookProgress(Callback):
     """Shows epoch, loss, validation score, speed, time left, the curve and the doctor's findings, in place."""
 
+    of_one_run = True
+
     def __init__(self) -> None:
         self.handle: Any = None
         self.session: Session | None = None

@@ -28,6 +28,8 @@ class TerminalProgress(Callback):
     up to 50 epochs, about 40 of more, always the last.
     """
 
+    of_one_run = True
+
     def __init__(self, console: Console | None = None):
         self.console = console or err()
         self.session: Session | None = None

@@ -1,0 +1,154 @@
+"""Several trainings side by side, each driven by code of its own: they meet where a chunk of steps is due, and those
+that are alike take it in one compiled program, under one `vmap`.
+
+    first, second = Meeting().run([train_first, train_second])        # each drives a `Loop`, or a whole session
+
+Each has a thread, of which one runs at a time: so what they share needs no care, and only chunks go side by side. They
+may differ in data (of one shape), weights, random numbers and rates; whoever is not alike (another network, another
+moment of its epoch) takes its chunk by itself. The numbers are those of a training alone, to rounding.
+
+On a CPU this takes longer than one after the other; on a GPU a small network fills a fraction of it, and eight take
+about as long as one.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pellucid.train import step as alone
+from pellucid.train.stack import APART, copied, one_of, shapes, stacked
+
+T = TypeVar("T")
+_present: ContextVar["Meeting | None"] = ContextVar("meeting", default=None)
+
+
+def run_chunk(*asked: Any) -> Any:
+    """As `step.run_chunk`; inside a meeting, together with the others'."""
+    meeting, program = _present.get(), asked[0]
+    if meeting is None or program.mesh is not None:
+        return alone.run_chunk(*asked)
+    return meeting.chunk(asked)
+
+
+@dataclass
+class _Asked:
+    """A chunk that is due, by the arguments of `step.run_chunk`, and what came of it."""
+
+    arguments: tuple[Any, ...]
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+
+    def alike(self) -> Any:
+        program, most, carry, data, order, numbers, key, first, segments, count = self.arguments
+        moment = int(carry.step), int(first), np.asarray(segments).tobytes(), int(count)
+        return program, most, moment, tuple(numbers), str(shapes((carry, data, order, key)))
+
+
+class Meeting:
+    """`run(tasks)` calls each task in a thread, gives what they return, and raises what the first of them raised."""
+
+    def __init__(self) -> None:
+        self.baton = threading.Condition()  # who holds it runs; it is let go of while one waits for the others
+        self.there = 0  # tasks that have not ended
+        self.waiting: list[_Asked] = []
+        self.most: dict[Any, int] = {}  # by program: how many took a chunk together at first
+        self.broken = False
+        self.joined = 0  # chunks that several took together
+
+    def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        found: list[Any] = [None] * len(tasks)
+        errors: list[BaseException] = []
+
+        def live(place: int, task: Callable[[], T]) -> None:
+            with self.baton:
+                _present.set(self)
+                try:
+                    found[place] = task()
+                except BaseException as error:  # told by the thread that began the meeting
+                    errors.append(error)
+                finally:
+                    self.there -= 1
+                    self._meet()
+
+        self.there = len(tasks)
+        threads = [
+            threading.Thread(target=copy_context().run, args=(live, place, task), daemon=True, name=f"side-{place}")
+            for place, task in enumerate(tasks)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                threads[0].join(0.05) if threads[0].is_alive() else threads[-1].join(0.05)
+        except BaseException:
+            self.broken = True  # each ends where its next chunk is due
+            raise
+        if errors:
+            raise errors[0]
+        return found
+
+    def chunk(self, arguments: tuple[Any, ...]) -> Any:
+        """Wait until all others are where a chunk is due, or have ended; then it is taken."""
+        asked = _Asked(arguments)
+        self.waiting.append(asked)
+        self._meet()
+        while not asked.done:
+            self.baton.wait()
+        if self.broken:
+            raise KeyboardInterrupt
+        if asked.error is not None:
+            raise asked.error
+        return asked.result
+
+    def _meet(self) -> None:
+        if not self.waiting or len(self.waiting) < self.there:
+            return
+        groups: dict[Any, list[_Asked]] = {}
+        for asked in self.waiting:
+            groups.setdefault(asked.alike(), []).append(asked)
+        for members in groups.values():
+            try:
+                self._take(members)
+            except Exception as error:
+                for asked in members:
+                    asked.error = error
+        for asked in self.waiting:
+            asked.done = True
+        self.waiting = []
+        self.baton.notify_all()
+
+    def _take(self, members: list[_Asked]) -> None:
+        program, most_steps, *_ = members[0].arguments
+        if len(members) == 1:
+            members[0].result = alone.run_chunk(*members[0].arguments)
+            return
+        self.joined += 1
+        full = self.most.setdefault(program, len(members))
+        carries, data, orders, numbers, keys = ([asked.arguments[i] for asked in members] for i in (2, 3, 4, 5, 6))
+        empty = max(full - len(members), 0)  # places of those that have ended are filled, lest it is compiled again
+        both = [list(values) + [values[-1]] * empty for values in (data, orders, numbers, keys)]
+        carries += [copied(carries[-1]) for _ in range(empty)]
+        first, segments, count = members[0].arguments[7:]
+        results = _taken(program, most_steps, carries, *both, first, segments, count)
+        for asked, result in zip(members, results, strict=False):
+            asked.result = result
+
+
+@partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
+def _taken(program, most_steps, carries, data, orders, numbers, keys, first, segments, count):
+    """The results of `step.run_chunk` for each."""
+
+    def one(carry, data, order, numbers, key):
+        return alone.run_chunk(program, most_steps, carry, data, order, numbers, key, first, segments, count)
+
+    both = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *values) for values in (data, orders, numbers, keys)]
+    carry, *told = jax.vmap(one, in_axes=(APART, 0, 0, 0, 0), out_axes=(APART, 0, 0, 0))(stacked(carries), *both)
+    return [(one_of(carry, i), *jax.tree.map(lambda leaf: leaf[i], told)) for i in range(len(carries))]  # noqa: B023
