@@ -64,7 +64,8 @@ from pellucid.network.layer import flatten
 from pellucid.recipe import make
 from pellucid.several import fit_seeds
 try:
-    fit_seeds(make({"source": "digits", "epochs": 100000, "patience": 100000, "baselines": False}), 2, out=sys.argv[1], side_by_side=True)
+    words = {"source": "digits", "epochs": 100000, "patience": 100000, "baselines": False}
+    fit_seeds(make(words), 2, out=sys.argv[1], side_by_side=True)
 except Interrupted as error:
     sys.exit(error.exit_code)
 """
