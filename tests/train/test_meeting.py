@@ -88,15 +88,26 @@ def test_what_one_raises_is_raised_when_all_have_ended():
     assert fine.stopped == "budget"
 
 
-def test_a_second_ctrl_c_ends_all():
+@pytest.fixture
+def interruptible():
+    """Where the tests run in the background of a shell, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_ends_all(interruptible):
+    until = time.monotonic() + 60
+
     def goes_on():
-        while True:
+        while time.monotonic() < until:
             lines(loop(1))
 
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     before = threading.active_count()
+    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         Meeting().run([goes_on, goes_on])
+    assert time.monotonic() < until - 30
     until = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.05)

@@ -107,7 +107,8 @@ class Watch(keras.callbacks.Callback, Watcher):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Perhaps in a thread of Keras's own, some time after the update."""
-        self.means.append((batch, (logs or {}).get("loss", math.nan)))
+        if not self.aside:
+            self.means.append((batch, (logs or {}).get("loss", math.nan)))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.aside:
