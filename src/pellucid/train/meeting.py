@@ -83,11 +83,12 @@ class Meeting:
             threading.Thread(target=copy_context().run, args=(live, place, task), daemon=True, name=f"side-{place}")
             for place, task in enumerate(tasks)
         ]
-        for thread in threads:
-            thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                threads[0].join(0.05) if threads[0].is_alive() else threads[-1].join(0.05)
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.05)  # seconds: a signal is answered between them
         except BaseException:
             self.broken = True  # each ends where its next chunk is due
             raise
@@ -100,8 +101,8 @@ class Meeting:
         asked = _Asked(arguments)
         self.waiting.append(asked)
         self._meet()
-        while not asked.done:
-            self.baton.wait()
+        while not asked.done and not self.broken:
+            self.baton.wait(1.0)  # seconds, after which it looks whether all is broken off
         if self.broken:
             raise KeyboardInterrupt
         if asked.error is not None:
