@@ -60,7 +60,6 @@ def test_folds_of_unlike_sizes_go_side_by_side_too():
 SCRIPT = """
 import sys
 from pellucid.errors import Interrupted
-from pellucid.network.layer import flatten
 from pellucid.recipe import make
 from pellucid.several import fit_seeds
 try:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.train import step as alone
-from pellucid.train.stack import APART, copied, one_of, shapes, stacked
+from pellucid.train.stack import APART, one_of, shapes, stacked
 
 T = TypeVar("T")
 _present: ContextVar["Meeting | None"] = ContextVar("meeting", default=None)
@@ -136,7 +136,7 @@ class Meeting:
         carries, data, orders, numbers, keys = ([asked.arguments[i] for asked in members] for i in (2, 3, 4, 5, 6))
         empty = max(full - len(members), 0)  # places of those that have ended are filled, lest it is compiled again
         both = [list(values) + [values[-1]] * empty for values in (data, orders, numbers, keys)]
-        carries += [copied(carries[-1]) for _ in range(empty)]
+        carries += [alone.copied(carries[-1]) for _ in range(empty)]
         first, segments, count = members[0].arguments[7:]
         results = _taken(program, most_steps, carries, *both, first, segments, count)
         for asked, result in zip(members, results, strict=False):

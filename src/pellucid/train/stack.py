@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pellucid.train.step import Carry
+from pellucid.train.step import Carry, copied
 
 # what differs from one to the other: all but the number of updates made, so that batches are taken at once for all
 APART = Carry(params=0, state=0, optimizer=0, step=None, loss=0, weight=0, carried=0, scale=0)  # pyright: ignore
@@ -22,10 +22,6 @@ def one_of(carries: Carry, place: int) -> Carry:
     """Of those that are together, one."""
     own = jax.tree.map(lambda leaf: leaf[place], carries._replace(step=()))
     return own._replace(step=copied(carries.step))
-
-
-def copied(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
 
 def shapes(tree: Any) -> Any:

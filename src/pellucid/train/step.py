@@ -113,12 +113,11 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     """The carry before the first step. It owns its arrays, for the chunks donate them. carried: shapes, of streams."""
     if program.mesh is not None:
         return _start_on_mesh(program, program.mesh, params, state, numbers, carried)
-    copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
-    opt = program.optimizer.transform(numbers).init(program.trained(copied))
+    params, state = copied((params, state))
+    opt = program.optimizer.transform(numbers).init(program.trained(params))
     zero = jnp.zeros((), jnp.float32)
-    state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
     return Carry(
-        copied, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
+        params, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
         precision.begin(program.precision),
     )  # fmt: skip
 
@@ -140,6 +139,11 @@ def _start_on_mesh(program: Program, mesh: Any, params: Arrays, state: Any, numb
     made = jax.jit(rest, out_shardings=places)(params)
     whole = meshes.whole(mesh)
     return made._replace(params=params, state=jax.tree.map(lambda a: meshes.put(whole, np.asarray(a)), state))
+
+
+def copied(tree: Any) -> Any:
+    """Arrays of its own: of what is donated nothing else may hold a part."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
 
 def zeros_like(shapes: Any) -> Any:

@@ -87,9 +87,9 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
         weights = [jnp.full_like(g, jnp.nan) for g in slopes] if params is None else jax.tree.leaves(params)
         place, before = _place(state.step, every), _place(state.step - 1, every)
 
-        def look(state, slopes, weights):
+        def look(seen, slopes, weights):
             """What is known of an update before it is made, and how far the weights went since the last look."""
-            rows, steps, kept = state
+            steps, rows, kept = seen
             samples = [_sample(w) for w in weights]
             apart = [_mean_square(w - k) for w, k in zip(samples, kept, strict=True)]
             row = [
@@ -98,20 +98,21 @@ def watch(optimizer: optax.GradientTransformation, every: int = EVERY) -> optax.
             ]
             rows = rows.at[before, :, 5].set(jnp.stack(apart).astype(jnp.float32), mode="drop")
             rows = rows.at[place].set(jnp.stack(row).astype(jnp.float32), mode="drop")
-            return (rows, steps.at[place].set(step, mode="drop"), samples), jnp.minimum(step, 0)
+            return (steps.at[place].set(step, mode="drop"), rows, samples), jnp.minimum(step, 0)
 
-        def pass_by(state, slopes, weights):
-            return state, jnp.zeros_like(step)
+        def pass_by(seen, slopes, weights):
+            return seen, jnp.zeros_like(step)
 
-        seen, step = (state.rows, state.steps, state.kept), state.step
+        step, steps, rows, kept = state.step, state.steps, state.rows, state.kept
         if slopes:
             is_measured = (before < ROWS) | (place < ROWS)
-            seen, nought = jax.lax.cond(is_measured, look, pass_by, seen, slopes, weights)
+            seen = steps, rows, kept
+            (steps, rows, kept), nought = jax.lax.cond(is_measured, look, pass_by, seen, slopes, weights)
             # `nought` is 0, which the compiler does not know: so it sees that the weights are looked at before they
             # change; otherwise it would copy all of them at each step of a loop
             updates = jax.tree.map(lambda g: g - nought.astype(g.dtype) if jnp.size(g) >= LARGE else g, updates)
         updates, after = inner.update(updates, state.inner, params, **extra)
-        return updates, WatchState(step + 1, seen[1], seen[0], seen[2], state.shapes, after)
+        return updates, WatchState(step + 1, steps, rows, kept, state.shapes, after)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
