@@ -14,6 +14,7 @@ import numpy as np
 
 from pellucid import recipe as recipes
 from pellucid.native import Native, calls, native
+from pellucid.native.steps import DenseSteps, Examples, dense_steps
 
 CLOSE = 1e-4  # of the largest value that was expected
 
@@ -52,6 +53,7 @@ def _checks(found: Native) -> list[tuple[str, Check]]:
             ("kernel: convolution", _convolution), ("kernel: largest of a window", _largest),
             ("kernel: convolution, ReLU and pooling as one", _joined),
             ("kernel: batch normalisation of the rows that count", _batch_norm), ("kernel: dense layer, back", _dense),
+            ("kernel: steps of a dense network", _dense_steps),
             ("kernel: lstm", _lstm), ("kernel: gru", _gru),
         ]  # fmt: skip
     return checks
@@ -134,6 +136,19 @@ def _dense() -> tuple[Any, np.ndarray]:
     got = jax.jit(jax.grad(lambda w: (calls.dense(x, w, b) ** 2).sum() / 2))(w)
     wide = x.astype(np.float64)
     return got, wide.T @ (wide @ w + b)
+
+
+def _dense_steps() -> tuple[Any, np.ndarray]:
+    x, y, w, b = _numbers(30, 21), _numbers(30, 5), _numbers(21, 5), _numbers(5)
+    steps = DenseSteps((21, 5), ("identity",), "mean_squared_error", "plain", False, batch=30, examples=30)
+    none, zeros = jnp.zeros((0,)), jnp.zeros(2)
+    examples = Examples(jnp.asarray(x), jnp.asarray(y), jnp.zeros((0,), jnp.int32), none, none)
+    rates, counts = jnp.full((3, 1), 0.5), jnp.array([1, 0, 0, 0], jnp.int32)
+    call = jax.jit(
+        lambda w, b: dense_steps(steps, examples, counts, jnp.zeros(5), rates, zeros, zeros[:1], [w, b])[2][0]
+    )
+    off = (x.astype(np.float64) @ w + b - y) * 2 / y.size
+    return call(w, b), w - 0.5 * x.astype(np.float64).T @ off
 
 
 def _largest() -> tuple[Any, np.ndarray]:

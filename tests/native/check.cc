@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
@@ -411,6 +412,162 @@ void check_recurrence(const Kernels& k, Parallel& pool) {
   compare("recur h, alone", h2, th, shape);
 }
 
+// A few updates of a network of dense layers in doubles, weight by weight.
+struct Stack {
+  const DenseSteps& s;
+  std::vector<std::vector<double>> w, b, m, v;  // m, v: of w and b in turn
+  double loss = 0, weight = 0;
+  std::vector<double> losses;
+
+  static std::vector<double> doubles(const float* from, long n) { return {from, from + (from == nullptr ? 0 : n)}; }
+  explicit Stack(const DenseSteps& s) : s(s) {
+    for (long l = 0; l < s.layers; ++l) {
+      const long n = s.widths[l] * s.widths[l + 1], out = s.widths[l + 1];
+      w.push_back(doubles(s.w[l], n)), b.push_back(doubles(s.b[l], out));
+      for (long i = 2 * l; i < 2 * l + 2; ++i) {
+        m.push_back(doubles(s.m == nullptr ? nullptr : s.m[i], i % 2 == 0 ? n : out));
+        v.push_back(doubles(s.v == nullptr ? nullptr : s.v[i], i % 2 == 0 ? n : out));
+      }
+    }
+  }
+
+  void move(std::vector<double>& w, std::vector<double>& m, std::vector<double>& v, const std::vector<double>& g, long t,
+            bool matrix) const {
+    for (size_t i = 0; i < w.size(); ++i) {
+      const double pull = matrix ? s.decay * w[i] : 0, slope = g[i] + (s.decoupled ? 0 : pull);
+      double way = slope;
+      if (s.rule == DenseRule::momentum || s.rule == DenseRule::nesterov) {
+        m[i] = slope + s.momentum * m[i];
+        way = s.rule == DenseRule::nesterov ? slope + s.momentum * m[i] : m[i];
+      } else if (s.rule == DenseRule::adam) {
+        m[i] = (1 - s.b1) * slope + s.b1 * m[i], v[i] = (1 - s.b2) * slope * slope + s.b2 * v[i];
+        way = s.rates[s.most + t] * m[i] / (std::sqrt(v[i]) + s.rates[2 * s.most + t] * s.eps);
+      }
+      w[i] -= s.rates[t] * (way + (s.decoupled ? pull : 0));
+    }
+  }
+
+  void step(long t) {
+    const long first = (s.position + t) * s.batch, rows = std::min(s.batch, s.examples - first);
+    std::vector<std::vector<double>> dw, db;
+    for (long l = 0; l < s.layers; ++l) dw.emplace_back(w[l].size()), db.emplace_back(s.widths[l + 1]);
+    double sum = 0;
+    for (long i = 0; i < rows; ++i) {
+      const long at = s.order == nullptr ? i : s.order[first - s.skipped + i], n = s.widths[0];
+      std::vector<std::vector<double>> x(1);
+      for (long j = 0; j < n; ++j) {
+        const double raw = s.bytes ? static_cast<const unsigned char*>(s.x)[at * n + j]
+                                   : static_cast<const float*>(s.x)[at * n + j];
+        x[0].push_back(s.mean == nullptr ? raw : (raw - s.mean[j % s.means]) / s.scale[j % s.means]);
+      }
+      for (long l = 0; l < s.layers; ++l) {
+        x.emplace_back();
+        for (long o = 0; o < s.widths[l + 1]; ++o) {
+          double z = b[l].empty() ? 0 : b[l][o];
+          for (long j = 0; j < s.widths[l]; ++j) z += x[l][j] * w[l][j * s.widths[l + 1] + o];
+          const Bend bend = s.bends[l];
+          x[l + 1].push_back(bend == Bend::relu ? std::fmax(z, 0) : bend == Bend::tanh ? std::tanh(z)
+                             : bend == Bend::sigmoid ? 1 / (1 + std::exp(-z)) : z);
+        }
+      }
+      const std::vector<double>& out = x.back();
+      std::vector<double> d(out.size());
+      if (s.loss == DenseLoss::cross_entropy) {
+        const int label = static_cast<const int*>(s.y)[at];
+        double total = 0;
+        for (double z : out) total += std::exp(z);
+        for (size_t o = 0; o < out.size() && label >= 0; ++o) d[o] = std::exp(out[o]) / total / rows;
+        if (label >= 0) d[label] -= 1.0 / rows, sum += std::log(total) - out[label];
+      } else {
+        for (size_t o = 0; o < out.size(); ++o) {
+          const double off = out[o] - static_cast<const float*>(s.y)[at * out.size() + o];
+          d[o] = 2 * off / out.size() / rows, sum += off * off / out.size();
+        }
+      }
+      for (long l = s.layers - 1; l >= 0; --l) {
+        std::vector<double> before(s.widths[l]);
+        for (long j = 0; j < s.widths[l]; ++j) {
+          for (long o = 0; o < s.widths[l + 1]; ++o) {
+            dw[l][j * s.widths[l + 1] + o] += x[l][j] * d[o];
+            before[j] += w[l][j * s.widths[l + 1] + o] * d[o];
+          }
+          const double y = x[l][j];
+          const Bend bend = l == 0 ? Bend::none : s.bends[l - 1];
+          before[j] *= bend == Bend::relu ? y > 0 : bend == Bend::tanh ? 1 - y * y : bend == Bend::sigmoid ? y * (1 - y) : 1;
+        }
+        for (size_t o = 0; o < d.size(); ++o) db[l][o] += d[o];
+        d = before;
+      }
+    }
+    for (long l = 0; l < s.layers; ++l) {
+      move(w[l], m[2 * l], v[2 * l], dw[l], t, true);
+      if (!b[l].empty()) move(b[l], m[2 * l + 1], v[2 * l + 1], db[l], t, false);
+    }
+    losses.push_back(sum / rows), loss += sum, weight += rows;
+  }
+};
+
+void check_dense_steps(const Kernels& k, Parallel& pool) {
+  DenseSteps s{};
+  s.layers = draw(1, 3);
+  std::vector<long> widths{draw(1, 60)};
+  std::vector<Bend> bends;
+  for (long l = 0; l < s.layers; ++l) widths.push_back(draw(1, draw(0, 2) == 0 ? 140 : 40));
+  for (long l = 0; l < s.layers; ++l) bends.push_back(l + 1 < s.layers ? static_cast<Bend>(draw(0, 3)) : Bend::none);
+  s.widths = widths.data(), s.bends = bends.data();
+  s.loss = static_cast<DenseLoss>(draw(0, 1)), s.rule = static_cast<DenseRule>(draw(0, 3));
+  s.decoupled = draw(0, 1) == 1, s.decay = draw(0, 1) == 1 ? 0.01f : 0.0f;
+  s.momentum = 0.9f, s.b1 = 0.9f, s.b2 = 0.99f, s.eps = 1e-3f;  // a small one would magnify rounding where g is about 0
+  s.batch = draw(0, 2) == 0 ? 1 : draw(2, 70);
+  const long held = s.batch + draw(0, 2 * s.batch + 5), n = widths[0], outputs = widths.back();
+  const bool whole = draw(0, 4) == 0;  // the batch is the set
+  s.skipped = whole ? 0 : draw(0, 1) * s.batch, s.position = s.skipped / s.batch;
+  s.examples = whole ? s.batch : s.skipped + held;
+  s.count = whole ? 1 : (held + s.batch - 1) / s.batch, s.most = s.count + draw(0, 2);
+  std::unique_ptr<unsigned char[]> bytes(new unsigned char[held * n]);
+  for (long i = 0; i < held * n; ++i) bytes[i] = static_cast<unsigned char>(draw(0, 255));
+  Array floats(held * n), y(held * outputs), rates(3 * s.most), sums(2, 1), losses(s.count), mean(n), scale(n);
+  floats.drawn(), y.drawn();
+  std::unique_ptr<int[]> labels(new int[held]), order(new int[held]);
+  for (long i = 0; i < held; ++i) labels[i] = static_cast<int>(draw(-1, outputs - 1)), order[i] = static_cast<int>(draw(0, held - 1));
+  s.bytes = draw(0, 1) == 1;
+  s.x = s.bytes ? static_cast<const void*>(bytes.get()) : floats.p;
+  s.y = s.loss == DenseLoss::cross_entropy ? static_cast<const void*>(labels.get()) : y.p;
+  s.order = whole ? nullptr : order.get();
+  s.means = draw(0, 1) == 1 ? 1 : n;
+  for (long i = 0; i < n; ++i) mean.p[i] = s.bytes ? 120.0f + i : 0.1f * i, scale.p[i] = s.bytes ? 70.0f : 1.5f;
+  if (s.bytes || draw(0, 1) == 1) s.mean = mean.p, s.scale = scale.p;
+  for (long t = 0; t < 3 * s.most; ++t) rates.p[t] = t < s.most ? 0.05f / (1 + t) : t < 2 * s.most ? 1.5f : 0.8f;
+  s.rates = rates.p, s.sums = sums.p, s.losses = losses.p;
+  std::vector<Array> held_w, held_b, moments;
+  std::vector<float*> w, b, m, v;
+  for (long l = 0; l < s.layers; ++l) {
+    held_w.emplace_back(widths[l] * widths[l + 1]), held_b.emplace_back(widths[l + 1]);
+    held_w.back().drawn(0.3), held_b.back().drawn(0.3);
+    w.push_back(held_w.back().p), b.push_back(draw(0, 5) == 0 ? nullptr : held_b.back().p);
+  }
+  for (int which = 0; which < 2; ++which)
+    for (long i = 0; i < 2 * s.layers; ++i) {
+      moments.emplace_back(i % 2 == 0 ? widths[i / 2] * widths[i / 2 + 1] : widths[i / 2 + 1], 0.01);
+      (which == 0 ? m : v).push_back(moments.back().p);
+    }
+  s.w = w.data(), s.b = b.data();
+  s.m = s.rule == DenseRule::plain ? nullptr : m.data(), s.v = s.rule == DenseRule::adam ? v.data() : nullptr;
+  Stack want(s);
+  for (long t = 0; t < s.count; ++t) want.step(t);
+  k.dense_steps(pool, s);
+  std::string shape = shown(static_cast<long>(s.loss), static_cast<long>(s.rule), s.batch, s.count, whole, s.bytes);
+  for (long width : widths) shape += " " + std::to_string(width);
+  for (long l = 0; l < s.layers; ++l) {
+    compare("dense steps w", held_w[l], want.w[l], shape, 2e-4);
+    if (b[l] != nullptr) compare("dense steps b", held_b[l], want.b[l], shape, 2e-4);
+    if (s.m != nullptr) compare("dense steps m", moments[2 * l], want.m[2 * l], shape, 2e-4);
+    if (s.v != nullptr) compare("dense steps v", moments[2 * s.layers + 2 * l], want.v[2 * l], shape, 2e-4);
+  }
+  compare("dense steps losses", losses, want.losses, shape, 2e-4);
+  compare("dense steps sums", sums, {1 + want.loss, 1 + want.weight}, shape, 2e-4);
+}
+
 }  // namespace
 
 int main(int count, char** given) {
@@ -425,6 +582,7 @@ int main(int count, char** given) {
   for (long i = 0; i < cases; ++i) {
     Threads pool(static_cast<int>(draw(1, 3)));
     check_convolution(*k, pool), check_norm(*k, pool), check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
+    check_dense_steps(*k, pool);
   }
   std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
   return failures == 0 ? 0 : 1;

@@ -24,6 +24,7 @@ from pellucid.train import shards as sharded
 from pellucid.train.accumulate import Batch, in_parts
 from pellucid.train.augment import Augmentation
 from pellucid.train.augment import augment as augmented
+from pellucid.train.dense_steps import swift
 from pellucid.train.loss import Loss
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
@@ -316,9 +317,14 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
         carry, loss, _ = step(both[0], measure=False)
         return carry, noted(both[1], carry, loss)
 
+    at_once = swift(program, carry, data, order, numbers, first, most_steps)
+
     def segment(i, all):
         carry, losses, rows = all
-        carry, losses = jax.lax.fori_loop(0, segments[i, 0], plain, (carry, losses))
+        if at_once is not None:
+            carry, losses = at_once(carry, losses, segments[i, 0])
+        else:
+            carry, losses = jax.lax.fori_loop(0, segments[i, 0], plain, (carry, losses))
 
         def measured(_, all):
             carry, loss, row = step(all[0], measure=True)

@@ -1,11 +1,16 @@
 // The kernels as XLA's custom calls, on XLA's own threads.
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
@@ -79,6 +84,88 @@ class Pool final : public Parallel {
  private:
   ffi::ThreadPool& pool_;
   int threads_;
+};
+
+// For many short pieces of work, one after the other: those who help stay until all is over, and look for work all the
+// time. Each has tasks of its own, the same from piece to piece where their number is, so that it finds what they read in
+// its cache; who is through with these takes others'. The caller needs nobody: who has not come is not waited for.
+class Crew final : public Parallel {
+ public:
+  Crew(ffi::ThreadPool& pool, long threads) : all_(std::make_shared<All>(threads)) {
+    for (long t = 1; t < threads; ++t)
+      pool.Schedule([all = all_, t] {
+        for (long idle = 0; !all->over.load(std::memory_order_acquire);) rest(all->work(t) ? idle = 0 : ++idle);
+      });
+  }
+  ~Crew() override { all_->over.store(true, std::memory_order_release); }
+  int threads() const override { return static_cast<int>(all_->threads); }
+
+  void run(long n, void (*task)(void*, long), void* of) override {
+    if (n < 2 || threads() < 2 || n > kMost) {
+      for (long i = 0; i < n; ++i) task(of, i);
+      return;
+    }
+    all_->task = task, all_->of = of;
+    all_->left.store(n, std::memory_order_relaxed);
+    ++turn_;
+    for (long t = 0; t < threads(); ++t)
+      all_->tickets[t].at.store(ticket(turn_, n * (t + 1) / threads(), n * t / threads()), std::memory_order_release);
+    all_->work(0);
+    for (long idle = 1; all_->left.load(std::memory_order_acquire) > 0; ++idle) rest(idle);
+    if (all_->failed) std::rethrow_exception(std::exchange(all_->failed, nullptr));
+  }
+
+ private:
+  static constexpr long kMost = (1 << 20) - 1;
+  static uint64_t ticket(uint64_t turn, long end, long next) {
+    return turn << 40 | static_cast<uint64_t>(end) << 20 | static_cast<uint64_t>(next);
+  }
+  static void rest(long idle) {
+    if (idle == 0) return;
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+    if (idle % 1024 == 0) std::this_thread::yield();  // perhaps somebody wants this core
+  }
+
+  struct alignas(64) Ticket {
+    std::atomic<uint64_t> at{0};
+  };
+  struct All {
+    const long threads;
+    std::unique_ptr<Ticket[]> tickets;  // of each thread: the turn, where its tasks end, and which is next
+    void (*task)(void*, long) = nullptr;
+    void* of = nullptr;
+    alignas(64) std::atomic<long> left{0};
+    std::atomic<bool> over{false};
+    std::mutex lock;
+    std::exception_ptr failed;
+
+    explicit All(long threads) : threads(threads), tickets(new Ticket[threads]) {}
+
+    bool work(long own) {
+      bool any = false;
+      for (long k = 0; k < threads; ++k) {
+        std::atomic<uint64_t>& at = tickets[(own + k) % threads].at;
+        for (uint64_t seen = at.load(std::memory_order_acquire); (seen & kMost) < (seen >> 20 & kMost);) {
+          if (!at.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+          any = true;  // what was claimed is of the present turn, which does not end before it is done
+          try {
+            task(of, static_cast<long>(seen & kMost));
+          } catch (...) {
+            std::lock_guard<std::mutex> held(lock);
+            failed = std::current_exception();
+          }
+          left.fetch_sub(1, std::memory_order_acq_rel);
+          seen = at.load(std::memory_order_acquire);
+        }
+      }
+      return any;
+    }
+  };
+
+  std::shared_ptr<All> all_;
+  uint64_t turn_ = 0;
 };
 
 using Floats = ffi::AnyBuffer;
@@ -269,12 +356,66 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
   });
 }
 
+constexpr long kWorth = 1 << 15;  // multiplications of a step forward that are worth a thread
+
+// widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled.
+// counts: updates, number of the first batch, examples before `order`, place in `losses`. settings: decay, momentum, b1,
+// b2, eps. Then weights and biases of each layer in turn (a bias may be empty), all first moments, all second ones.
+ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, Numbers kinds, int64_t batch,
+                       int64_t examples, Floats x, Floats y, Floats order, Floats mean, Floats scale, Floats counts,
+                       Floats settings, Floats rates, Floats sums, Floats losses, ffi::RemainingArgs given,
+                       Result new_sums, Result new_losses, ffi::RemainingRets moved) {
+  DenseSteps s{};
+  s.layers = static_cast<long>(bends.size());
+  std::vector<long> wide(widths.begin(), widths.end());
+  std::vector<Bend> bent;
+  for (const int64_t bend : bends) bent.push_back(static_cast<Bend>(bend));
+  s.widths = wide.data(), s.bends = bent.data();
+  s.loss = static_cast<DenseLoss>(kinds[0]), s.rule = static_cast<DenseRule>(kinds[1]), s.decoupled = kinds[2] != 0;
+  const float* set = at(settings);
+  s.decay = set[0], s.momentum = set[1], s.b1 = set[2], s.b2 = set[3], s.eps = set[4];
+  const int* count = static_cast<const int*>(counts.untyped_data());
+  s.batch = batch, s.examples = examples;
+  s.count = count[0], s.position = count[1], s.skipped = count[2];
+  s.bytes = x.element_type() == ffi::DataType::U8;
+  s.x = x.untyped_data(), s.y = y.untyped_data();
+  s.order = order.element_count() == 0 ? nullptr : static_cast<const int*>(order.untyped_data());
+  s.mean = at(mean), s.scale = at(scale), s.means = static_cast<long>(mean.element_count());
+  s.rates = at(rates) + count[3], s.most = rates.dimensions()[1];
+  std::vector<float*> arrays(given.size());
+  for (size_t i = 0; i < given.size(); ++i) {
+    const auto from = given.get<ffi::AnyBuffer>(i);
+    const auto to = moved.get<ffi::AnyBuffer>(i);
+    if (from.has_error() || to.has_error()) return ffi::Error::InvalidArgument("dense_steps: not an array");
+    Result result = *to;
+    arrays[i] = at(result);
+    if (arrays[i] != nullptr && arrays[i] != at(*from)) std::memcpy(arrays[i], at(*from), from->size_bytes());
+  }
+  std::vector<float*> w, b;
+  for (long l = 0; l < s.layers; ++l) w.push_back(arrays[2 * l]), b.push_back(arrays[2 * l + 1]);
+  s.w = w.data(), s.b = b.data();
+  const size_t kept = 2 * static_cast<size_t>(s.layers);
+  s.m = arrays.size() > kept ? arrays.data() + kept : nullptr;
+  s.v = arrays.size() > 2 * kept ? arrays.data() + 2 * kept : nullptr;
+  if (at(new_sums) != at(sums)) std::memcpy(at(new_sums), at(sums), sums.size_bytes());
+  if (at(new_losses) != at(losses)) std::memcpy(at(new_losses), at(losses), losses.size_bytes());
+  s.sums = at(new_sums), s.losses = at(new_losses) + count[3];
+  try {
+    const long own = static_cast<long>(threads.num_threads()), worth = s.work() / kWorth;
+    Crew crew(threads, worth < own ? (worth > 1 ? worth : 1) : own > 1 ? own : 1);
+    kernels().dense_steps(crew, s);
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(error.what());
+  }
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 4; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 5; }
 
 #pragma GCC visibility push(default)
 
@@ -320,5 +461,10 @@ PELLUCID_CALL(recur_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>(
                               .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                               .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(dense_steps, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("widths").Attr<Numbers>("bends")
+                               .Attr<Numbers>("kinds").Attr<int64_t>("batch").Attr<int64_t>("examples").Arg<Floats>()
+                               .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                               .Arg<Floats>().Arg<Floats>().Arg<Floats>().RemainingArgs().Ret<ffi::AnyBuffer>()
+                               .Ret<ffi::AnyBuffer>().RemainingRets());
 
 #pragma GCC visibility pop

@@ -11,13 +11,16 @@ inline long across(const Convolution& c, const Join& join) { return c.out_width 
 inline bool alone(const Join& join) { return join.rows == 1 && join.columns == 1 && !join.relu; }
 
 PELLUCID_INLINE void store_bytes(unsigned char* p, IntVec v, long n) {
-  const ByteVec bytes = __builtin_convertvector(v, ByteVec);
-  std::memcpy(p, &bytes, static_cast<size_t>(n < kLanes ? n : kLanes));
+  if (n >= kLanes) return narrowed(p, v);
+  unsigned char bytes[kLanes];
+  narrowed(bytes, v);
+  std::memcpy(p, bytes, static_cast<size_t>(n));
 }
 PELLUCID_INLINE IntVec load_bytes(const unsigned char* p, long n) {
-  ByteVec bytes = {};
-  std::memcpy(&bytes, p, static_cast<size_t>(n < kLanes ? n : kLanes));
-  return __builtin_convertvector(bytes, IntVec);
+  if (n >= kLanes) return widened(p);
+  unsigned char bytes[kLanes] = {};
+  std::memcpy(bytes, p, static_cast<size_t>(n));
+  return widened(bytes);
 }
 
 // Calls body with the window's sizes, known to the compiler where it is 2 x 2, as most are.

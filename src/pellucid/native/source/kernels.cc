@@ -7,6 +7,9 @@
 #include <memory>
 #include <new>
 #include <thread>
+#if PELLUCID_LANES == 16
+#include <immintrin.h>
+#endif
 
 namespace pellucid {
 namespace {
@@ -18,10 +21,11 @@ namespace {
 #include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
+#include "steps.h"
 
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
                        convolve_join_dw, relu_largest, relu_largest_dx, batch_norm,
-                       batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back};
+                       batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back, dense_steps};
 
 }  // namespace
 

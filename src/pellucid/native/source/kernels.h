@@ -95,6 +95,43 @@ struct NormBackward {
   float *dx, *dscale, *dbias;
 };
 
+// What bends a dense layer's sums, what is lost, and how weights move.
+enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
+enum class DenseLoss : long { cross_entropy = 0, squares = 1 };
+enum class DenseRule : long { plain = 0, momentum = 1, nesterov = 2, adam = 3 };
+
+// `count` updates of a network of dense layers, batch after batch of an epoch; weights and moments are written over.
+struct DenseSteps {
+  long layers;
+  const long* widths;      // [layers + 1]: inputs, then each layer's outputs
+  const Bend* bends;       // [layers], after each; none after the last
+  DenseLoss loss;
+  DenseRule rule;
+  bool decoupled;          // whether decay shrinks the weight itself, and is no part of the gradient
+  float decay, momentum, b1, b2, eps;
+  long batch, examples;    // of an epoch; the last batch is what is left
+  long count, position;    // updates, and the number of the first one's batch in the epoch
+  long skipped;            // examples before the first of `order`
+  bool bytes;              // x is unsigned bytes, not floats
+  const void* x;           // [n, inputs]
+  const void* y;           // [n] classes as int, or [n, outputs] floats
+  const int* order;        // rows of x, or null: as they lie
+  const float *mean, *scale;  // [means], repeated over the inputs; mean null: x as it is
+  long means;
+  const float* rates;      // [3, most]: the rate, and what undoes Adam's start at 0: a, b
+  long most;
+  float **w, **b, **m, **v;  // w, b: [layers], b null for none; m, v: [2 * layers], of w and b in turn
+  float* losses;           // [count]: each batch's mean
+  float* sums;             // losses of all examples and their number, added to
+
+  // multiplications of a step forward
+  long work() const {
+    long n = 0;
+    for (long l = 0; l < layers; ++l) n += widths[l] * widths[l + 1];
+    return n * batch;
+  }
+};
+
 struct Kernels {
   const char* name;  // of the instruction set
   void (*convolve)(Parallel&, const Convolution&, const float* x, const float* w, const float* bias, float* y);
@@ -120,6 +157,7 @@ struct Kernels {
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
   void (*recur)(Parallel&, const Recurrence&, const RecurrentForward&);
   void (*recur_back)(Parallel&, const Recurrence&, const RecurrentBackward&);
+  void (*dense_steps)(Parallel&, const DenseSteps&);
 };
 
 // The table for an instruction set, or null where it was not built in.

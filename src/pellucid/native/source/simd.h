@@ -11,7 +11,6 @@ constexpr int kTileRows = PELLUCID_TILE_ROWS;  // with 2 vectors a row: as many 
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int IntVec __attribute__((vector_size(kLanes * 4)));
-typedef unsigned char ByteVec __attribute__((vector_size(kLanes)));
 typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 #define PELLUCID_INLINE inline __attribute__((always_inline))
@@ -33,6 +32,21 @@ PELLUCID_INLINE void store_some(float* p, Vec v, long n) {
   } else if (n > 0) {
     std::memcpy(p, &v, static_cast<size_t>(n) * 4);
   }
+}
+
+// Bytes as whole numbers, and back. Written as loops over arrays, which compilers make one instruction of; GCC 12 takes
+// `__builtin_convertvector` from so narrow to so wide apart into forty.
+PELLUCID_INLINE IntVec widened(const unsigned char* p) {
+  int each[kLanes];
+  for (int i = 0; i < kLanes; ++i) each[i] = p[i];
+  IntVec v;
+  std::memcpy(&v, each, sizeof v);
+  return v;
+}
+PELLUCID_INLINE void narrowed(unsigned char* p, IntVec v) {
+  int each[kLanes];
+  std::memcpy(each, &v, sizeof v);
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<unsigned char>(each[i]);
 }
 
 // e^x to 2 units in the last place (Cephes' polynomial, Moshier 1989); NaN stays NaN.
@@ -153,6 +167,11 @@ class Scratch {
     return data_;
   }
   float* data() { return data_; }
+  void swap(Scratch& other) {
+    float* const data = data_;
+    const long size = size_;
+    data_ = other.data_, size_ = other.size_, other.data_ = data, other.size_ = size;
+  }
 
  private:
   float* data_ = nullptr;

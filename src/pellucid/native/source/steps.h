@@ -1,0 +1,496 @@
+// Whole updates of a dense network, one after the other: batch gathered and standardised, forward, loss, backward, and
+// every weight moved as soon as its gradient is summed, which so never goes through memory.
+//
+// Weights are kept in panels of kTileColumns columns while the steps go on. A thread finds its panels again in its own
+// cache at the next step, where `Parallel` gives it the same tasks. Every sum is taken whole by one task, in the order
+// of its terms, so that results do not depend on the number of threads.
+
+constexpr long kMovedAtHome = 1 << 18;  // weights whose moments are kept in panels too: they stay in the caches
+constexpr long kRowsForTiles = 8;  // from so many on, the way back through a layer is a product of tiles
+
+inline long least(long a, long b) { return a < b ? a : b; }
+inline long most(long a, long b) { return a > b ? a : b; }
+
+inline long padded(long n) { return up(n, kTileColumns) + 16; }  // an odd number of cache lines from row to row
+
+struct Share {
+  long layer, panel, begin, end;  // inputs
+};
+
+struct DenseWork {
+  const DenseSteps& s;
+  Parallel& pool;
+  long width_of(long l) const { return s.widths[l]; }
+  using Arrays = std::unique_ptr<Scratch[]>;
+  Arrays w, m, v;       // by layer: panels of the weights and, of small networks, of their moments
+  Arrays wt, x, dz;     // panels of the transpose, outputs [batch, padded], their gradients
+  Scratch mean, inverse, loss;
+  Scratch x_next[2];  // of the next example: what arrives, and the first layer's outputs
+  bool at_home = false;
+  bool ahead = false;  // whether x has these already
+  std::unique_ptr<Share[]> shares;  // of the weights: a task each
+  long tasks = 0;
+
+  DenseWork(const DenseSteps& s, Parallel& pool)
+      : s(s), pool(pool), w(new Scratch[s.layers + 1]), m(new Scratch[s.layers + 1]), v(new Scratch[s.layers + 1]),
+        wt(new Scratch[s.layers + 1]), x(new Scratch[s.layers + 1]), dz(new Scratch[s.layers + 1]) {
+    long weights = 0;
+    for (long l = 1; l <= s.layers; ++l) weights += width_of(l - 1) * width_of(l);
+    at_home = weights <= kMovedAtHome;
+    for (long l = 0; l <= s.layers; ++l) {
+      zeroed(x[l], s.batch * padded(width_of(l)));
+      if (l == 0) continue;
+      zeroed(dz[l], s.batch * padded(width_of(l)));
+      const long n = panels(l) * width_of(l - 1) * kTileColumns;
+      zeroed(w[l], n);
+      if (at_home && s.m != nullptr) zeroed(m[l], n);
+      if (at_home && s.v != nullptr) zeroed(v[l], n);
+      if (l > 1 && s.batch >= kRowsForTiles) zeroed(wt[l], up(width_of(l - 1), kTileColumns) * width_of(l));
+    }
+    mean.room(width_of(0)), inverse.room(width_of(0)), loss.room(s.batch);
+    for (long i = 0; i < width_of(0) && s.mean != nullptr; ++i)
+      mean.data()[i] = s.mean[i % s.means], inverse.data()[i] = 1.0f / s.scale[i % s.means];
+    share_out();
+    for (long l = 0; l < 2 && looks_ahead(); ++l) zeroed(x_next[l], padded(width_of(l)));
+  }
+
+  // Of single examples the first layer's weights are moved and used for the next example at once: they pass by once a
+  // step, and not twice. The sums are the same, in the same order.
+  bool looks_ahead() const {
+    return s.batch == 1 && s.layers > 1 && s.rule == DenseRule::plain && panels(1) >= pool.threads();
+  }
+
+  // For each thread some of every layer's panels, the same ones that it has on the way forward.
+  void share_out() {
+    const auto down = [&](long l) {
+      const long cuts = most(1, (pool.threads() + panels(l) - 1) / panels(l));
+      return Parts(width_of(l - 1), most(kTileRows, (width_of(l - 1) + cuts - 1) / cuts));
+    };
+    for (long l = 1; l <= s.layers; ++l) tasks += panels(l) * down(l).parts;
+    shares.reset(new Share[tasks]);
+    Share* next = shares.get();
+    for (long t = 0; t < pool.threads(); ++t)
+      for (long l = 1; l <= s.layers; ++l) {
+        const Parts cut = down(l);
+        const long n = panels(l) * cut.parts;
+        for (long i = n * t / pool.threads(); i < n * (t + 1) / pool.threads(); ++i)
+          *next++ = {l, i / cut.parts, cut.begin(i % cut.parts), cut.begin(i % cut.parts + 1)};
+      }
+  }
+
+  static void zeroed(Scratch& a, long n) { std::memset(a.room(n), 0, static_cast<size_t>(n) * sizeof(float)); }
+  long panels(long l) const { return up(width_of(l), kTileColumns) / kTileColumns; }
+  float* panel(long l, long p, Arrays& of) { return of[l].data() + p * width_of(l - 1) * kTileColumns; }
+  float* panel(long l, long p) { return panel(l, p, w); }
+
+  // panels <- weights and moments, or back
+  void pack(bool back) {
+    for (long l = 1; l <= s.layers; ++l)
+      pool.each(panels(l), [&](long p) {
+        pack_panel(l, p, s.w[l - 1], w, back);
+        if (at_home && s.m != nullptr) pack_panel(l, p, s.m[2 * (l - 1)], m, back);
+        if (at_home && s.v != nullptr) pack_panel(l, p, s.v[2 * (l - 1)], v, back);
+      });
+  }
+  void pack_panel(long l, long p, float* whole, Arrays& of, bool back) {
+    const long first = p * kTileColumns;
+    const size_t bytes = static_cast<size_t>(least(width_of(l) - first, kTileColumns)) * sizeof(float);
+    float* to = panel(l, p, of);
+    for (long i = 0; i < width_of(l - 1); ++i, to += kTileColumns) {
+      float* own = whole + i * width_of(l) + first;
+      back ? std::memcpy(own, to, bytes) : std::memcpy(to, own, bytes);
+    }
+  }
+
+  // One update from `rows` examples, those of `order` or the first ones. Returns the sum of their losses.
+  // next: the order of the next step in this call, if there is one.
+  float step(const int* order, const int* next, long rows, long t) {
+    if (!ahead) arrange(order, rows);
+    for (long l = ahead ? 2 : 1; l < s.layers; ++l) {
+      const Parts across = parts(l, rows);
+      pool.each(panels(l) * across.parts, [&](long task) {
+        const long part = task % across.parts;
+        forward(l, task / across.parts, across.begin(part), across.begin(part + 1));
+      });
+    }
+    const Parts share(rows, most(kTileRows, (rows + 2 * pool.threads() - 1) / (2 * pool.threads())));
+    pool.each(share.parts, [&](long part) { last(order, rows, share.begin(part), share.begin(part + 1)); });
+    for (long l = s.layers - 1; l > 1; --l) {
+      const Parts across = back_parts(l, rows);
+      const long panels = up(width_of(l - 1), kTileColumns) / kTileColumns;
+      pool.each(panels * across.parts, [&](long task) {
+        const long part = task % across.parts;
+        backward(l, task / across.parts, across.begin(part), across.begin(part + 1));
+      });
+    }
+    ahead = next != nullptr && looks_ahead();
+    if (ahead) take_example(next[0], x_next[0].data());
+    move_all(rows, t);
+    for (long l = 0; l < 2 && ahead; ++l) x[l].swap(x_next[l]);
+    float sum = 0;
+    for (long i = 0; i < rows; ++i) sum += loss.data()[i];
+    return sum;
+  }
+
+  // rows of a task of layer l, where there are fewer panels than threads
+  Parts parts(long l, long rows) const { return cut(panels(l), rows); }
+  Parts back_parts(long l, long rows) const { return cut(up(width_of(l - 1), kTileColumns) / kTileColumns, rows); }
+  Parts cut(long panels, long rows) const {
+    const long cuts = most(1, (pool.threads() + panels - 1) / panels);
+    return Parts(rows, most(kTileRows, (rows + cuts - 1) / cuts));
+  }
+
+  void arrange(const int* order, long rows) {
+    const long to = padded(width_of(0));
+    const Parts share(rows, most(1, least((rows + pool.threads() - 1) / pool.threads(), 64)));
+    long turns = 0;
+    if (s.batch >= kRowsForTiles)
+      for (long l = 2; l <= s.layers; ++l) turns += panels(l);
+    pool.each(share.parts + turns, [&](long task) {
+      if (task >= share.parts) {
+        task -= share.parts;
+        long l = 2;
+        for (; task >= panels(l); ++l) task -= panels(l);
+        return turn(l, task);
+      }
+      for (long i = share.begin(task); i < share.begin(task + 1); ++i)
+        take_example(order == nullptr ? i : order[i], x[0].data() + i * to);
+    });
+  }
+
+  void take_example(long from, float* to) {
+    const long n = width_of(0);
+    if (s.bytes)
+      take(static_cast<const unsigned char*>(s.x) + from * n, n, to);
+    else
+      take(static_cast<const float*>(s.x) + from * n, n, to);
+  }
+
+  static PELLUCID_INLINE Vec numbers(const float* p) { return load(p); }
+  static PELLUCID_INLINE Vec numbers(const unsigned char* p) {
+    return __builtin_convertvector(widened(p), Vec);
+  }
+
+  template <typename From>
+  void take(const From* from, long n, float* to) {
+    const float *m = mean.data(), *by = inverse.data();
+    const bool plain = s.mean == nullptr;
+    long j = 0;
+    for (; j + kLanes <= n; j += kLanes) {
+      const Vec v = numbers(from + j);
+      store(to + j, plain ? v : (v - load(m + j)) * load(by + j));
+    }
+    for (; j < n; ++j) to[j] = plain ? static_cast<float>(from[j]) : (static_cast<float>(from[j]) - m[j]) * by[j];
+  }
+
+  // The panels of the transpose, from panel p of layer l.
+  void turn(long l, long p) {
+    const long n = width_of(l - 1), count = least(width_of(l) - p * kTileColumns, kTileColumns);
+    const float* from = panel(l, p);
+    for (long first = 0; first < n; first += kTileColumns) {
+      const long many = least(n - first, kTileColumns);
+      float* to = wt[l].data() + first * width_of(l) + p * kTileColumns * kTileColumns;
+      for (long c = 0; c < count; ++c, to += kTileColumns)
+        for (long i = 0; i < many; ++i) to[i] = from[(first + i) * kTileColumns + c];
+    }
+  }
+
+  static PELLUCID_INLINE Vec bent(Vec z, Bend bend) {
+    const Vec zero = {};
+    return bend == Bend::relu ? (z < zero ? zero : z) : bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
+  }
+  // the slope, from what came out
+  static PELLUCID_INLINE Vec slope(Vec y, Bend bend) {
+    const Vec zero = {}, one = splat(1.0f);
+    if (bend == Bend::relu) return y > zero ? one : zero;
+    return bend == Bend::tanh ? one - y * y : bend == Bend::sigmoid ? y * (one - y) : one;
+  }
+
+  void forward(long l, long p, long begin, long end) {
+    const long n = width_of(l - 1), from = padded(n), to = padded(width_of(l)), o = p * kTileColumns;
+    const long left = width_of(l) - o;
+    const Bend bend = s.bends[l - 1];
+    const float *bias = s.b[l - 1], *given = x[l - 1].data();
+    const Vec first[2] = {bias == nullptr ? Vec{} : load_some(bias + o, left),
+                          bias == nullptr ? Vec{} : load_some(bias + o + kLanes, left - kLanes)};
+    if (end - begin == 1) {
+      Vec sums[2] = {first[0], first[1]};
+      const float* w = panel(l, p);
+      one_row(sums, n, given + begin * from, [=](long k, int j) { return load(w + k * kTileColumns + j * kLanes); });
+      for (int j = 0; j < 2; ++j) store(x[l].data() + begin * to + o + j * kLanes, bent(sums[j], bend));
+      return;
+    }
+    const Parts down(end - begin, kTileRows);
+    for (long d = 0; d < down.parts; ++d) {
+      const long m = begin + down.begin(d);
+      with_rows<kTileRows>(down.size(d), [&](auto many) {
+        constexpr int kRows = decltype(many)::value;
+        Vec sums[kRows][2];
+        for (int r = 0; r < kRows; ++r) sums[r][0] = first[0], sums[r][1] = first[1];
+        multiply(sums, n, given + m * from, from, [](long k) { return k; }, panel(l, p), kTileColumns);
+        float* y = x[l].data() + m * to + o;
+        for (int r = 0; r < kRows; ++r)
+          for (int j = 0; j < 2; ++j) store(y + r * to + j * kLanes, bent(sums[r][j], bend));
+      });
+    }
+  }
+
+  // sums += a[n] times the rows of a panel, in as many chains as keep the processor busy; use(k, j) gives a row's vector
+  template <typename Use>
+  static PELLUCID_INLINE void one_row(Vec (&sums)[2], long n, const float* a, Use use) {
+    constexpr int kChains = 6;
+    Vec more[kChains][2] = {};
+    long k = 0;
+    for (; k + kChains <= n; k += kChains)
+      for (int c = 0; c < kChains; ++c)
+        for (int j = 0; j < 2; ++j) more[c][j] += splat(a[k + c]) * use(k + c, j);
+    for (; k < n; ++k)
+      for (int j = 0; j < 2; ++j) more[0][j] += splat(a[k]) * use(k, j);
+    for (int c = 0; c < kChains; ++c)
+      for (int j = 0; j < 2; ++j) sums[j] += more[c][j];
+  }
+
+  // Of some rows: the last layer, the loss, its gradient, and the way back through the last layer.
+  void last(const int* order, long rows, long begin, long end) {
+    const long l = s.layers, n = width_of(l), to = padded(n);
+    for (long p = 0; p < panels(l); ++p) forward(l, p, begin, end);
+    for (long i = begin; i < end; ++i) {
+      const long example = order == nullptr ? i : order[i];
+      const float* z = x[l].data() + i * to;
+      float* slope = dz[l].data() + i * to;
+      loss.data()[i] = s.loss == DenseLoss::cross_entropy
+                           ? cross_entropy(z, n, static_cast<const int*>(s.y)[example], 1.0f / rows, slope)
+                           : squares(z, n, static_cast<const float*>(s.y) + example * n, 1.0f / rows, slope);
+    }
+    if (l == 1) return;
+    const long back = up(width_of(l - 1), kTileColumns) / kTileColumns;
+    for (long p = 0; p < back; ++p) backward(l, p, begin, end);
+  }
+
+  static float cross_entropy(const float* z, long n, long label, float share, float* slope) {
+    Vec high = splat(-__builtin_inff()), total = {};
+    for (long j = 0; j < n; j += kLanes) {
+      const Vec v = filled(load(z + j), n - j, -__builtin_inff());
+      high = v > high || v != v ? v : high;
+    }
+    const float top = across(high, [](float a, float b) { return b > a || b != b ? b : a; });
+    for (long j = 0; j < n; j += kLanes) {
+      const Vec e = filled(exponential(load(z + j) - top), n - j, 0.0f);
+      store(slope + j, e);
+      total += e;
+    }
+    const float sum = across(total, [](float a, float b) { return a + b; });
+    if (label < 0 || label >= n) {  // a class that is none: no loss, no gradient
+      for (long j = 0; j < n; ++j) slope[j] = 0;
+      return 0;
+    }
+    const float by = share / sum;
+    for (long j = 0; j < n; j += kLanes) store(slope + j, load(slope + j) * by);
+    slope[label] -= share;
+    return top + __builtin_logf(sum) - z[label];
+  }
+
+  static float squares(const float* z, long n, const float* y, float share, float* slope) {
+    float sum = 0;
+    for (long j = 0; j < n; ++j) {
+      const float off = z[j] - y[j];
+      sum += off * off, slope[j] = 2 * off * share / n;
+    }
+    return sum / n;
+  }
+
+  static PELLUCID_INLINE Vec filled(Vec v, long left, float with) {
+    if (left >= kLanes) return v;
+    IntVec lane;
+    for (int i = 0; i < kLanes; ++i) lane[i] = i;
+    return lane < static_cast<int>(left) ? v : splat(with);
+  }
+  template <typename Join>
+  static PELLUCID_INLINE float across(Vec v, Join join) {
+    float all = v[0];
+    for (int i = 1; i < kLanes; ++i) all = join(all, v[i]);
+    return all;
+  }
+
+  // dz of layer l - 1, of the inputs of one panel
+  void backward(long l, long p, long begin, long end) {
+    const long n = width_of(l), from = padded(n), to = padded(width_of(l - 1)), i = p * kTileColumns;
+    const Bend bend = s.bends[l - 2];
+    if (s.batch < kRowsForTiles) return backward_few(l, i, begin, end);
+    const float* panel = wt[l].data() + i * n;
+    const Parts down(end - begin, kTileRows);
+    for (long d = 0; d < down.parts; ++d) {
+      const long m = begin + down.begin(d);
+      with_rows<kTileRows>(down.size(d), [&](auto many) {
+        constexpr int kRows = decltype(many)::value;
+        Vec sums[kRows][2] = {};
+        multiply(sums, n, dz[l].data() + m * from, from, [](long k) { return k; }, panel, kTileColumns);
+        const float* y = x[l - 1].data() + m * to + i;
+        float* out = dz[l - 1].data() + m * to + i;
+        for (int r = 0; r < kRows; ++r)
+          for (int j = 0; j < 2; ++j)
+            store(out + r * to + j * kLanes, sums[r][j] * slope(load(y + r * to + j * kLanes), bend));
+      });
+    }
+  }
+
+  void backward_few(long l, long first, long begin, long end) {
+    const long n = width_of(l - 1), from = padded(width_of(l)), to = padded(n), many = least(n - first, kTileColumns);
+    for (long m = begin; m < end; ++m) {
+      float* out = dz[l - 1].data() + m * to + first;
+      const float* g = dz[l].data() + m * from;
+      for (long i = 0; i < many; ++i) {
+        Vec sums[2] = {};
+        for (long p = 0; p < panels(l); ++p)
+          for (int j = 0; j < 2; ++j)
+            sums[j] += load(g + p * kTileColumns + j * kLanes) * load(panel(l, p) + (first + i) * kTileColumns + j * kLanes);
+        out[i] = across(sums[0] + sums[1], [](float a, float b) { return a + b; });
+      }
+      const float* y = x[l - 1].data() + m * to + first;
+      for (int j = 0; j < 2; ++j)
+        store(out + j * kLanes, load(out + j * kLanes) * slope(load(y + j * kLanes), s.bends[l - 2]));
+    }
+  }
+
+  // -- moving the weights
+
+  struct Rates {
+    float rate, a, b;  // of this step; a and b undo Adam's start at 0
+  };
+
+  static PELLUCID_INLINE Vec root(Vec v) {
+    float each[kLanes];
+    store(each, v);
+    for (int i = 0; i < kLanes; ++i) each[i] = __builtin_sqrtf(each[i]);
+    return load(each);
+  }
+
+  template <DenseRule Rule>
+  PELLUCID_INLINE Vec moved(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
+    const bool pulled = matrix && s.decay != 0;
+    if (pulled && !s.decoupled) g += s.decay * w;
+    Vec way = g;
+    if constexpr (Rule == DenseRule::momentum || Rule == DenseRule::nesterov) {
+      m = g + s.momentum * m;
+      way = Rule == DenseRule::nesterov ? g + s.momentum * m : m;
+    } else if constexpr (Rule == DenseRule::adam) {
+      m = (1 - s.b1) * g + s.b1 * m;
+      v = (1 - s.b2) * (g * g) + s.b2 * v;
+      way = r.a * m / (root(v) + r.b * s.eps);
+    }
+    if (pulled && s.decoupled) way += s.decay * w;
+    return w - r.rate * way;
+  }
+
+  template <DenseRule Rule>
+  PELLUCID_INLINE void move(float* w, Vec g, float* m, float* v, long left, const Rates& r, bool matrix) const {
+    constexpr bool kFirst = Rule != DenseRule::plain, kSecond = Rule == DenseRule::adam;
+    Vec first = kFirst ? load_some(m, left) : Vec{}, second = kSecond ? load_some(v, left) : Vec{};
+    const Vec now = moved<Rule>(matrix ? load(w) : load_some(w, left), g, first, second, r, matrix);
+    matrix ? store(w, now) : store_some(w, now, left);
+    if (kFirst) store_some(m, first, left);
+    if (kSecond) store_some(v, second, left);
+  }
+
+  // Weights of inputs [begin, end) in panel p of layer l; the bias with the first of them.
+  template <DenseRule Rule>
+  void move_some(long l, long p, long begin, long end, long rows, const Rates& r) {
+    const long n = width_of(l), o = p * kTileColumns, left = n - o, from = padded(width_of(l - 1)), by = padded(n);
+    const float* g = dz[l].data() + o;
+    const float* const given = x[l - 1].data();
+    float* const first = panel(l, p);
+    float* const ms = Rule == DenseRule::plain ? nullptr : at_home ? panel(l, p, m) : s.m[2 * (l - 1)] + o;
+    float* const vs = Rule != DenseRule::adam ? nullptr : at_home ? panel(l, p, v) : s.v[2 * (l - 1)] + o;
+    const long apart = at_home ? kTileColumns : n, many = at_home ? kTileColumns : left;
+    const auto move_row = [&](long i, const Vec* sums) {
+      for (int j = 0; j < 2; ++j) {
+        const long at = i * apart + j * kLanes;
+        move<Rule>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true);
+      }
+    };
+    if (Rule == DenseRule::plain && ahead && l == 1) return move_ahead(p, r);
+    if (rows == 1) {
+      const Vec slope[2] = {load(g), load(g + kLanes)};
+      for (long i = begin; i < end; ++i) {
+        const Vec a = splat(given[i]), sums[2] = {a * slope[0], a * slope[1]};
+        move_row(i, sums);
+      }
+      return move_bias<Rule>(l, p, begin, rows, r);
+    }
+    const Parts down(end - begin, kTileRows);
+    for (long d = 0; d < down.parts; ++d) {
+      const long i = begin + down.begin(d);
+      with_rows<kTileRows>(down.size(d), [&](auto many) {
+        constexpr int kRows = decltype(many)::value;
+        Vec sums[kRows][2] = {};
+        multiply(sums, rows, given + i, 1, [=](long k) { return k * from; }, g, by);
+        for (int row = 0; row < kRows; ++row) move_row(i + row, sums[row]);
+      });
+    }
+    move_bias<Rule>(l, p, begin, rows, r);
+  }
+
+  // Moves a panel of the first layer, and gives the layer's outputs for the next example.
+  void move_ahead(long p, const Rates& r) {
+    const long o = p * kTileColumns, left = width_of(1) - o;
+    const float *g = dz[1].data() + o, *now = x[0].data(), *next = x_next[0].data(), *bias = s.b[0];
+    float* w = panel(1, p);
+    move_bias<DenseRule::plain>(1, p, 0, 1, r);
+    const Vec slope[2] = {load(g), load(g + kLanes)};
+    Vec sums[2] = {bias == nullptr ? Vec{} : load_some(bias + o, left),
+                   bias == nullptr ? Vec{} : load_some(bias + o + kLanes, left - kLanes)}, none;
+    one_row(sums, width_of(0), next, [&](long k, int j) {
+      float* at = w + k * kTileColumns + j * kLanes;
+      const Vec moved_to = moved<DenseRule::plain>(load(at), splat(now[k]) * slope[j], none, none, r, true);
+      store(at, moved_to);
+      return moved_to;
+    });
+    for (int j = 0; j < 2; ++j) store(x_next[1].data() + o + j * kLanes, bent(sums[j], s.bends[0]));
+  }
+
+  // begin: the first input of a task, of which one has the bias
+  template <DenseRule Rule>
+  void move_bias(long l, long p, long begin, long rows, const Rates& r) {
+    if (begin > 0 || s.b[l - 1] == nullptr) return;
+    const long n = width_of(l), o = p * kTileColumns, left = n - o, by = padded(n);
+    const float* g = dz[l].data() + o;
+    const bool kept = Rule != DenseRule::plain, twice = Rule == DenseRule::adam;
+    for (int j = 0; j < 2 && left > j * kLanes; ++j) {
+      Vec sum = {};
+      for (long k = 0; k < rows; ++k) sum += load(g + k * by + j * kLanes);
+      const long at = o + j * kLanes;
+      move<Rule>(s.b[l - 1] + at, sum, kept ? s.m[2 * l - 1] + at : nullptr, twice ? s.v[2 * l - 1] + at : nullptr,
+                 left - j * kLanes, r, false);
+    }
+  }
+
+  void move_all(long rows, long t) {
+    const Rates r = {s.rates[t], s.rates[s.most + t], s.rates[2 * s.most + t]};
+    switch (s.rule) {
+      case DenseRule::plain: return move_each<DenseRule::plain>(rows, r);
+      case DenseRule::momentum: return move_each<DenseRule::momentum>(rows, r);
+      case DenseRule::nesterov: return move_each<DenseRule::nesterov>(rows, r);
+      case DenseRule::adam: return move_each<DenseRule::adam>(rows, r);
+    }
+  }
+  template <DenseRule Rule>
+  void move_each(long rows, const Rates& r) {
+    pool.each(tasks, [&](long task) {
+      const Share& own = shares[task];
+      move_some<Rule>(own.layer, own.panel, own.begin, own.end, rows, r);
+    });
+  }
+};
+
+void dense_steps(Parallel& pool, const DenseSteps& s) {
+  DenseWork work(s, pool);
+  work.pack(false);
+  for (long t = 0; t < s.count; ++t) {
+    const long first = (s.position + t) * s.batch, rows = least(s.batch, s.examples - first);
+    const int* order = s.order == nullptr ? nullptr : s.order + (first - s.skipped);
+    const float sum = work.step(order, order != nullptr && t + 1 < s.count ? order + s.batch : nullptr, rows, t);
+    s.losses[t] = sum / static_cast<float>(rows);
+    s.sums[0] += sum, s.sums[1] += static_cast<float>(rows);
+  }
+  work.pack(true);
+}

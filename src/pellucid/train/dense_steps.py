@@ -1,0 +1,190 @@
+"""Steps of a dense network that nobody measures, as one native call: forward, backward and every weight's update.
+
+XLA runs such a step as some forty small programs, with each gradient written down and read again; for small networks
+that is most of what a step takes. `swift` says whether a training can take the call (a plain stack of `Dense` layers,
+a common loss and optimizer, batches that fit a cache, on a CPU), and how; where it cannot, and on measured steps, the
+step of `step.py` serves, which is also what the call is held against in the tests.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pellucid.native import usable
+from pellucid.native.steps import DenseSteps, Examples, dense_steps
+from pellucid.network.activations import Identity, ReLU, Sigmoid, Tanh
+from pellucid.network.composite import Sequential
+from pellucid.network.dense import Dense, Flatten, Input, Output
+from pellucid.network.layer import Layer, flatten, join
+from pellucid.train.losses import CrossEntropy, MeanSquaredError
+from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov
+
+if TYPE_CHECKING:
+    from pellucid.train.step import Carry, Data, Program
+
+LARGEST = 1024  # rows of a batch: of larger ones the products of a general library are as quick
+BENDS: dict[type[Layer], str] = {Identity: "identity", ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+RULES = {
+    SGD: "plain", GradientDescent: "plain", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adam",
+}  # fmt: skip
+
+Taken = tuple[Any, jax.Array]  # the carry, and the losses of the chunk's steps
+Plain = Callable[[Any, jax.Array, Any], Taken]  # (carry, losses, how many steps) -> both after them
+
+
+class Stack(NamedTuple):
+    """A network that is a line of dense layers. paths: of these; standardised: the path of the `Input`, if any."""
+
+    paths: tuple[str, ...]
+    widths: tuple[int, ...]
+    bends: tuple[str, ...]
+    standardised: str | None
+
+
+def swift(
+    program: "Program", carry: "Carry", data: "Data", order: Any, numbers: Any, first: Any, most: int
+) -> Plain | None:
+    """How plain steps are made in one call, in a chunk that begins with `carry` and has `most` steps; None: not so."""
+    if not _suits(program, data):
+        return None
+    stack = stacked_dense(program.layer, data.x.shape[1:], data.x.dtype == jnp.uint8)
+    if stack is None or not _answers(program, data, stack.widths[-1]):
+        return None
+    paths = [join(path, name) for path in stack.paths for name in ("w", "b")]
+    if not set(carry.params) <= set(paths) or not usable(*carry.params.values()):
+        return None
+    rule = RULES[type(program.optimizer)]
+    steps = DenseSteps(
+        stack.widths, stack.bends, program.loss.name, rule, program.optimizer.decoupled, program.batch, program.rows
+    )
+    examples = _examples(program, carry, data, order, stack)
+    began, rates = carry.step, _rates(program, carry, numbers, most, rule)
+    settings = jnp.stack([
+        jnp.asarray(numbers.get(name, 0.0), jnp.float32) for name in ("weight_decay", "momentum", "b1", "b2", "eps")
+    ])  # fmt: skip
+    settings = settings if program.optimizer.weight_decay else settings.at[0].set(0.0)
+
+    def plain(carry: "Carry", losses: jax.Array, count: Any) -> Taken:
+        counts = jnp.stack([
+            jnp.asarray(n, jnp.int32) for n in (count, carry.step - first, numbers["skipped"], carry.step - began)
+        ])  # fmt: skip
+        kept = _moments(carry.optimizer)
+        trees = [carry.params, *kept]
+        empty = jnp.zeros((0,), jnp.float32)
+        arrays = [tree.get(path, empty) for tree in trees for path in paths]
+        sums = jnp.stack([carry.loss, carry.weight])
+        sums, losses, arrays = dense_steps(steps, examples, counts, settings, rates, sums, losses, arrays)
+        parts = [arrays[i * len(paths) : (i + 1) * len(paths)] for i in range(len(trees))]
+        params, *kept = ({p: a for p, a in zip(paths, part, strict=True) if p in carry.params} for part in parts)
+        return carry._replace(
+            params=params, optimizer=_with_moments(carry.optimizer, kept, count), step=carry.step + count, loss=sums[0],
+            weight=sums[1],
+        ), losses  # fmt: skip
+
+    return plain
+
+
+def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Stack | None:
+    """The line of dense layers that a network is, for examples of this shape; None where it is anything else.
+
+    >>> net = Sequential(Input(shape=(2, 2)), Flatten(), ("a", Dense(3)), ReLU(), ("b", Dense(1)))
+    >>> stacked_dense(net, (2, 2), False)
+    Stack(paths=('a', 'b'), widths=(4, 3, 1), bends=('relu', 'identity'), standardised='input1')
+    """
+    paths: list[str] = []
+    widths, bends, flat, standardised = [math.prod(shape)], list[str](), len(shape) == 1, None
+    for place, (path, part) in enumerate(_line(top)):
+        kind = type(part)
+        if kind is Input and place == 0 and not cast(Input, part).padded:
+            standardised = path
+        elif kind is Flatten:
+            flat = True
+        elif kind in (Dense, Output) and flat and cast(Any, part).width:
+            paths.append(path)
+            widths.append(cast(Any, part).width)
+            bends.append("")
+        elif kind in BENDS and bends and not bends[-1]:
+            bends[-1] = BENDS[kind]
+        else:
+            return None
+    if not paths or bends[-1] not in ("", "identity") or (bytes_arrive and standardised is None):
+        return None
+    return Stack(tuple(paths), tuple(widths), tuple(bend or "identity" for bend in bends), standardised)
+
+
+def _line(top: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """The layers of nested `Sequential`s, one after the other."""
+    if type(top) is not Sequential:
+        yield path, top
+        return
+    for name, part in top.layers:
+        yield from _line(part, join(path, name))
+
+
+def _suits(program: "Program", data: "Data") -> bool:
+    """Whether this is a training without anything out of the ordinary."""
+    o = program.optimizer
+    extra = (
+        program.frozen, program.groups, program.context, program.streams, program.augment, program.mesh, o.l1,
+        o.clip_norm, o.clip_value, program.accumulate > 1, program.shards > 1, o.accumulate > 1,
+    )  # fmt: skip
+    simple = program.precision == "float32" and type(o) in RULES and program.batch <= LARGEST and data.weight is None
+    return simple and not any(extra) and isinstance(data.x, jax.Array) and data.x.dtype in (jnp.uint8, jnp.float32)
+
+
+def _answers(program: "Program", data: "Data", outputs: int) -> bool:
+    """Whether the kernel knows this loss, of such targets."""
+    loss, y = program.loss, data.y
+    if type(loss) is CrossEntropy:
+        return not loss.label_smoothing and not loss.from_probabilities and y.ndim == 1 and y.dtype == jnp.int32
+    alike = y.shape[1:] == (outputs,) or (y.ndim == 1 and outputs == 1)
+    return type(loss) is MeanSquaredError and alike and y.dtype == jnp.float32
+
+
+def _examples(program: "Program", carry: "Carry", data: "Data", order: Any, stack: Stack) -> Examples:
+    none = jnp.zeros((0,), jnp.float32)
+    state = flatten(carry.state)
+    mean, scale = none, none
+    if stack.standardised is not None:
+        mean, scale = (state[join(stack.standardised, name)].reshape(-1) for name in ("mean", "scale"))
+    whole = program.batch == program.rows and not program.streamed
+    order = jnp.zeros((0,), jnp.int32) if whole else jnp.asarray(order, jnp.int32)
+    return Examples(data.x, data.y, order, mean, scale)
+
+
+def _rates(program: "Program", carry: "Carry", numbers: Any, most: int, rule: str) -> jax.Array:
+    """[3, most]: the learning rate of each step from the chunk's first, and what undoes Adam's start at 0."""
+    steps = jnp.arange(most)
+    factor = jax.vmap(lambda step: program.schedule.factor(step, numbers["total"]))(carry.step + steps)
+    rate = numbers.get("learning_rate", 1.0) * factor * numbers["plateau"]
+    if rule != "adam":
+        return jnp.stack([rate, rate, rate])
+    t = _rule_state(carry.optimizer).count + 1 + steps
+    b = jnp.sqrt(1 - numbers["b2"] ** t)
+    return jnp.stack([rate, b / (1 - numbers["b1"] ** t), b])
+
+
+def _rule_state(state: Any) -> Any:
+    """Of an optimizer's chain, what its rule keeps; None where it keeps nothing."""
+    return next((s for s in state if isinstance(s, optax.ScaleByAdamState | optax.TraceState)), None)
+
+
+def _moments(state: Any) -> list[dict[str, jax.Array]]:
+    own = _rule_state(state)
+    if own is None:
+        return []
+    kept = (own.mu, own.nu) if isinstance(own, optax.ScaleByAdamState) else (own.trace,)
+    return [cast(dict[str, jax.Array], tree) for tree in kept]
+
+
+def _with_moments(state: Any, kept: list[dict[str, jax.Array]], count: Any) -> Any:
+    def new(own: Any) -> Any:
+        if isinstance(own, optax.ScaleByAdamState):
+            return own._replace(count=own.count + count, mu=kept[0], nu=kept[1])
+        return own._replace(trace=kept[0]) if isinstance(own, optax.TraceState) else own
+
+    return tuple(new(own) for own in state)
