@@ -6,17 +6,7 @@ import sys
 import time
 from typing import Any
 
-
-def peak_memory() -> int:
-    """The largest resident memory of this process so far, in bytes. Of the program's own, where Linux tells that."""
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+from bench.peak import peak_memory
 
 
 def answer(task: str, name: str, contender: str) -> dict[str, Any]:
@@ -49,4 +39,4 @@ def answer(task: str, name: str, contender: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     found = answer(*sys.argv[1:4])
-    print(json.dumps({**found, "peak_memory_bytes": peak_memory()}))
+    print(json.dumps({"peak_memory_bytes": peak_memory(), **found}))

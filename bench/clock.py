@@ -13,6 +13,7 @@ import numpy as np
 from bench.contenders import Call, Training, logistic_loss, made
 from bench.data import load
 from bench.models import initial
+from bench.peak import forget, peak_memory
 from bench.rows import Row
 
 SECONDS, LEAST, MOST = 1.0, 3, 60
@@ -26,8 +27,9 @@ def training(row: Row, contender: str, epochs: int | None = None) -> dict[str, A
     subject: Training = module.train(row, data, initial(row.model), **told)
     start = time.perf_counter()
     subject.epoch(0)
-    warm = time.perf_counter() - start
+    warm, peak = time.perf_counter() - start, peak_memory()
     loss = subject.loss()
+    forget()  # what the check of the loss needed
     gc.collect()
     gc.disable()
     try:
@@ -37,7 +39,8 @@ def training(row: Row, contender: str, epochs: int | None = None) -> dict[str, A
     finally:
         gc.enable()
     return {
-        "seconds": [t / row.steps for t in taken], "loss": loss, "warm_up": warm, "data": data.source, **subject.facts,
+        "seconds": [t / row.steps for t in taken], "loss": loss, "warm_up": warm, "data": data.source,
+        "peak_memory_bytes": max(peak, peak_memory()), **subject.facts,
     }  # fmt: skip
 
 

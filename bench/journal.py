@@ -46,13 +46,15 @@ def subject() -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, as far as the system tells it, with the family and model that one name may hide."""
     try:
         with open("/proc/cpuinfo") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+            told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in file)}
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        told = {}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    kind = [f"{what} {told[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in told]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 class Journal:

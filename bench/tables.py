@@ -59,6 +59,7 @@ class Result:
 
     time: Spread | None = None
     memory: int = 0  # bytes, the most of the rounds
+    again: int = 0  # the least of them: of a round in which nothing was compiled, where there are several
     loss: float | None = None
     why: str = ""
     line: dict[str, Any] | None = None  # of the last round
@@ -75,8 +76,8 @@ def result(journal: Journal, row: Row, contender: str, batch: int | None = None)
     values = [s for line in good for s in (line["by_batch"][key] if batch else line["seconds"])]
     losses = [line["loss"] for line in good if line.get("loss") is not None]
     loss = statistics.median(losses) if losses else None
-    memory = max(line["peak_memory_bytes"] for line in good)
-    return Result(Spread.of(values), memory, loss, line=good[-1])
+    peaks = [line["peak_memory_bytes"] for line in good]
+    return Result(Spread.of(values), max(peaks), min(peaks), loss, line=good[-1])
 
 
 def results(journal: Journal, row: Row, batch: int | None = None) -> dict[str, Result]:
@@ -86,7 +87,7 @@ def results(journal: Journal, row: Row, batch: int | None = None) -> dict[str, R
     for contender, one in found.items():
         if own is not None and one.loss is not None and abs(one.loss - own) > row.tolerance * max(own, 1.0):
             why = f"came to another loss: {one.loss:.4f}, Pellucid to {own:.4f}"
-            found[contender] = Result(one.time, one.memory, one.loss, why, one.line)
+            found[contender] = Result(one.time, one.memory, one.again, one.loss, why, one.line)
     return found
 
 
@@ -159,7 +160,7 @@ def table(journal: Journal, names: list[str], kind: str) -> list[str]:
     ran = [c for c in NAMES if any(journal.of(row.name, c) for row in rows)]
     columns = ["", *(NAMES[c] for c in ran), "best other / Pellucid", "asked"]
     columns += ["of SGEMM", "of bandwidth"] if kind in ("train", "infer") else []
-    columns.append("peak memory, MiB: " + ", ".join(NAMES[c] for c in ran[:2]))
+    columns.append("peak memory, MiB: " + ", ".join(NAMES[c] for c in ran[:2]) + " (compiled before)")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     limit = limits(journal)
     for row in rows:
@@ -181,8 +182,15 @@ def _line(journal: Journal, row: Row, batch: int | None, ran: list[str], limit: 
         gemm, memory = shares(row, own, limit, batch)
         asked = f" ({verdict(gemm, row.of_limit)})" if gemm is not None and row.of_limit is not None else ""
         cells += [percent(gemm) + asked, percent(memory)]
-    cells.append(", ".join(f"{found[c].memory / 2**20:,.0f}" if c in found and found[c].time else "-" for c in ran[:2]))
+    cells.append(", ".join(_memory(found.get(c)) for c in ran[:2]))
     return cells
+
+
+def _memory(found: Result | None) -> str:
+    if found is None or not found.time:
+        return "-"
+    most, least = f"{found.memory / 2**20:,.0f}", f"{found.again / 2**20:,.0f}"
+    return most if most == least else f"{most} ({least})"
 
 
 def remarks(journal: Journal, names: list[str]) -> list[str]:

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
+from pellucid.network import dispatch
 from pellucid.network.dispatch import keep_memory
 
 # a long program: run by the caller, its result is there when the call returns; handed over, it is not yet
@@ -65,3 +67,19 @@ def test_memory_is_kept_from_call_to_call():
         return int(done.stdout)
 
     assert 10 * fresh() < fresh(PELLUCID_MALLOC="system")
+
+
+def test_what_the_compiler_needed_is_given_back(monkeypatch):
+    if not keep_memory():
+        pytest.skip("this system's C library is not glibc, or is told otherwise")
+    given_back = []
+    monkeypatch.setattr(dispatch, "release", lambda: given_back.append(True))
+    jax.monitoring.record_event_duration_secs("/jax/core/compile/jaxpr_trace_duration", 5.0)
+    jax.monitoring.record_event_duration_secs(dispatch.COMPILED, 0.01)
+    assert not given_back
+    jax.monitoring.record_event_duration_secs(dispatch.COMPILED, 5.0)
+    assert given_back == [True]
+    heard = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: heard.append(event))
+    jax.jit(lambda x: x * 3 + 1)(1.0)
+    assert dispatch.COMPILED in heard  # JAX's own name for it

@@ -17,6 +17,7 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.network.composite import walk
+from pellucid.network.dispatch import release
 from pellucid.network.layer import Layer, flatten, nest
 from pellucid.network.network import Network
 from pellucid.network.remat import in_blocks
@@ -165,6 +166,7 @@ class Loop:
         self._order: tuple[int, Any] | None = None
         self._cut: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None
         self._gather()
+        release()  # what was needed to read and prepare the data
 
     # -- running ------------------------------------------------------------------------------------------------
 
