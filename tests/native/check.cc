@@ -431,8 +431,8 @@ struct Stack {
     }
   }
 
-  void move(std::vector<double>& w, std::vector<double>& m, std::vector<double>& v, const std::vector<double>& g, long t,
-            bool matrix) const {
+  using Doubles = std::vector<double>;
+  void move(Doubles& w, Doubles& m, Doubles& v, const Doubles& g, long t, bool matrix) const {
     for (size_t i = 0; i < w.size(); ++i) {
       const double pull = matrix ? s.decay * w[i] : 0, slope = g[i] + (s.decoupled ? 0 : pull);
       double way = slope;
@@ -493,7 +493,9 @@ struct Stack {
           }
           const double y = x[l][j];
           const Bend bend = l == 0 ? Bend::none : s.bends[l - 1];
-          before[j] *= bend == Bend::relu ? y > 0 : bend == Bend::tanh ? 1 - y * y : bend == Bend::sigmoid ? y * (1 - y) : 1;
+          if (bend == Bend::relu) before[j] *= y > 0;
+          if (bend == Bend::tanh) before[j] *= 1 - y * y;
+          if (bend == Bend::sigmoid) before[j] *= y * (1 - y);
         }
         for (size_t o = 0; o < d.size(); ++o) db[l][o] += d[o];
         d = before;
@@ -529,7 +531,9 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   Array floats(held * n), y(held * outputs), rates(3 * s.most), sums(2, 1), losses(s.count), mean(n), scale(n);
   floats.drawn(), y.drawn();
   std::unique_ptr<int[]> labels(new int[held]), order(new int[held]);
-  for (long i = 0; i < held; ++i) labels[i] = static_cast<int>(draw(-1, outputs - 1)), order[i] = static_cast<int>(draw(0, held - 1));
+  for (long i = 0; i < held; ++i) {
+    labels[i] = static_cast<int>(draw(-1, outputs - 1)), order[i] = static_cast<int>(draw(0, held - 1));
+  }
   s.bytes = draw(0, 1) == 1;
   s.x = s.bytes ? static_cast<const void*>(bytes.get()) : floats.p;
   s.y = s.loss == DenseLoss::cross_entropy ? static_cast<const void*>(labels.get()) : y.p;
@@ -581,8 +585,8 @@ int main(int count, char** given) {
   }
   for (long i = 0; i < cases; ++i) {
     Threads pool(static_cast<int>(draw(1, 3)));
-    check_convolution(*k, pool), check_norm(*k, pool), check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool);
-    check_dense_steps(*k, pool);
+    check_convolution(*k, pool), check_norm(*k, pool), check_dense(*k, pool), check_pooling(*k, pool);
+    check_recurrence(*k, pool), check_dense_steps(*k, pool);
   }
   std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
   return failures == 0 ? 0 : 1;

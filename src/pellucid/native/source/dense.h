@@ -2,11 +2,10 @@
 // of the result are summed in registers from the arrays as they lie.
 
 constexpr long kInCache = 1 << 17;  // floats of b that stay in a thread's second-level cache
-constexpr long kFewTiles = 1;
 constexpr long kSumColumns = 256;  // whose sums one thread takes: they stay in its first-level cache
 
 inline bool stays_in_cache(Parallel& pool, long rows, long count, long columns) {
-  return count * columns <= kInCache && rows >= kTileRows * kFewTiles * pool.threads();
+  return count * columns <= kInCache && rows >= kTileRows * pool.threads();
 }
 
 // c[m, n] = bias[n] + sum over k of a[m * row + k * step] * b[k, n]   (bias may be null).   b: panels of kTileColumns
@@ -36,10 +35,9 @@ inline void product(Parallel& pool, long rows, long count, long columns, const f
     }
   };
   if (stays_in_cache(pool, rows, count, columns)) {
-    // b stays in the cache: a task is a few rows of tiles, so that c is written from its beginning to its end
-    const Parts share(down.parts, kFewTiles);
-    pool.each(share.parts, [&](long part) {
-      for (long o = 0; o < columns; o += kTileColumns) tiles(o, share.begin(part), share.begin(part + 1));
+    // b stays in the cache: a task is a row of tiles, so that c is written from its beginning to its end
+    pool.each(down.parts, [&](long part) {
+      for (long o = 0; o < columns; o += kTileColumns) tiles(o, part, part + 1);
     });
     return;
   }

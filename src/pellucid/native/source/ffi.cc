@@ -278,8 +278,8 @@ const bool* truths(const Floats& b) {
   return b.element_count() == 0 ? nullptr : static_cast<const bool*>(b.untyped_data());
 }
 
-ffi::Error batch_norm(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats bias, Floats mask,
-                      Result y, Result places, Result mean, Result var) {
+ffi::Error batch_norm(ffi::ThreadPool threads, Numbers g, float epsilon, Floats x, Floats scale, Floats bias,
+                      Floats mask, Result y, Result places, Result mean, Result var) {
   return guarded(threads, [&](Pool& pool) {
     const NormForward f{epsilon, at(x), at(scale), at(bias), truths(mask), at(y), bytes(*places), at(mean), at(var)};
     kernels().batch_norm(pool, image(x.dimensions()), {g[0], g[1], g[2] != 0}, f);
@@ -359,8 +359,8 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
 constexpr long kWorth = 1 << 15;  // multiplications of a step forward that are worth a thread
 
 // widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled.
-// counts: updates, number of the first batch, examples before `order`, place in `losses`. settings: decay, momentum, b1,
-// b2, eps. Then weights and biases of each layer in turn (a bias may be empty), all first moments, all second ones.
+// counts: updates, number of the first batch, examples before `order`, place in `losses`. settings: decay, momentum,
+// b1, b2, eps. Then weights and biases of each layer in turn (a bias may be empty), all first moments, all second ones.
 ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, Numbers kinds, int64_t batch,
                        int64_t examples, Floats x, Floats y, Floats order, Floats mean, Floats scale, Floats counts,
                        Floats settings, Floats rates, Floats sums, Floats losses, ffi::RemainingArgs given,
@@ -439,11 +439,11 @@ PELLUCID_CALL(relu_largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers
 PELLUCID_CALL(relu_largest_dx, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()
                                    .Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(batch_norm, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Attr<float>("epsilon")
-                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
-                              .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+                              .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
+                              .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(batch_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry")
-                                   .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
-                                   .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                                   .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+                                   .Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                                    .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());

@@ -197,7 +197,8 @@ struct DenseWork {
 
   static PELLUCID_INLINE Vec bent(Vec z, Bend bend) {
     const Vec zero = {};
-    return bend == Bend::relu ? (z < zero ? zero : z) : bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
+    if (bend == Bend::relu) return z < zero ? zero : z;
+    return bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
   }
   // the slope, from what came out
   static PELLUCID_INLINE Vec slope(Vec y, Bend bend) {
@@ -235,7 +236,7 @@ struct DenseWork {
     }
   }
 
-  // sums += a[n] times the rows of a panel, in as many chains as keep the processor busy; use(k, j) gives a row's vector
+  // sums += a[n] times the rows of a panel, in as many chains as keep the processor busy; use(k, j): a row's vector
   template <typename Use>
   static PELLUCID_INLINE void one_row(Vec (&sums)[2], long n, const float* a, Use use) {
     constexpr int kChains = 6;
@@ -341,9 +342,10 @@ struct DenseWork {
       const float* g = dz[l].data() + m * from;
       for (long i = 0; i < many; ++i) {
         Vec sums[2] = {};
-        for (long p = 0; p < panels(l); ++p)
-          for (int j = 0; j < 2; ++j)
-            sums[j] += load(g + p * kTileColumns + j * kLanes) * load(panel(l, p) + (first + i) * kTileColumns + j * kLanes);
+        for (long p = 0; p < panels(l); ++p) {
+          const float *slopes = g + p * kTileColumns, *w = panel(l, p) + (first + i) * kTileColumns;
+          for (int j = 0; j < 2; ++j) sums[j] += load(slopes + j * kLanes) * load(w + j * kLanes);
+        }
         out[i] = across(sums[0] + sums[1], [](float a, float b) { return a + b; });
       }
       const float* y = x[l - 1].data() + m * to + first;
