@@ -34,6 +34,7 @@ IMAGES = Sequential(
 )  # fmt: skip
 ROWS = Sequential(Dense(33), Sigmoid(), Dense(20, bias=False), Identity(), Dense(17), ReLU(), Dense(1))
 LINE = Sequential(Dense(3))
+BROAD = Sequential(Dense(256), ReLU(), Dense(160), Tanh(), Output(3))  # worth every thread that there is
 
 
 def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, steps=20, schedule="constant", **more):
@@ -88,6 +89,8 @@ CASES = {
     "decay of the weight itself": (LINE, {"optimizer": {"type": "adamw", "weight_decay": 0.3}}),
     "decay in the gradient": (ROWS, {"loss": "mean_squared_error", "optimizer": {"type": "sgd", "weight_decay": 0.3}}),
     "several numbers to tell": (LINE, {"loss": "mean_squared_error"}),
+    "several threads": (BROAD, {"batch": 64, "rows": 200}),
+    "several threads, single examples": (BROAD, {"batch": 1, "optimizer": "sgd", "rows": 60, "steps": 60}),
 }
 
 
