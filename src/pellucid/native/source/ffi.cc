@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -87,8 +88,8 @@ class Pool final : public Parallel {
 };
 
 // For many short pieces of work, one after the other: those who help stay until all is over, and look for work all the
-// time. Each has tasks of its own, the same from piece to piece where their number is, so that it finds what they read in
-// its cache; who is through with these takes others'. The caller needs nobody: who has not come is not waited for.
+// time. Each has tasks of its own, the same from piece to piece where their number is, so that it finds what they read
+// in its cache; who is through with these takes others'. The caller needs nobody: who has not come is not waited for.
 class Crew final : public Parallel {
  public:
   Crew(ffi::ThreadPool& pool, long threads) : all_(std::make_shared<All>(threads)) {
@@ -357,6 +358,25 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
 }
 
 constexpr long kWorth = 1 << 15;  // multiplications of a step forward that are worth a thread
+constexpr long kMostThreads = 16;  // more would wait for one another longer than they compute
+
+// Processors' worth of time that a container may use (Linux' control groups), or a large number. Who looks for work all
+// the time would use up what others need.
+long allowed() {
+  static const long found = [] {
+    double quota = -1, period = 1e5;
+    char first[32] = "";
+    if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+      if (std::fscanf(file, "%31s %lf", first, &period) == 2 && first[0] != 'm') quota = std::atof(first);
+      std::fclose(file);
+    } else if (std::FILE* older = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r")) {
+      if (std::fscanf(older, "%lf", &quota) != 1) quota = -1;
+      std::fclose(older);
+    }
+    return quota > 0 && period > 0 ? std::max<long>(1, static_cast<long>(quota / period)) : kMostThreads;
+  }();
+  return found;
+}
 
 // widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled.
 // counts: updates, number of the first batch, examples before `order`, place in `losses`. settings: decay, momentum,
@@ -401,8 +421,8 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   if (at(new_losses) != at(losses)) std::memcpy(at(new_losses), at(losses), losses.size_bytes());
   s.sums = at(new_sums), s.losses = at(new_losses) + count[3];
   try {
-    const long own = static_cast<long>(threads.num_threads()), worth = s.work() / kWorth;
-    Crew crew(threads, worth < own ? (worth > 1 ? worth : 1) : own > 1 ? own : 1);
+    const long here = std::min<long>(static_cast<long>(threads.num_threads()), std::min(allowed(), kMostThreads));
+    Crew crew(threads, std::max<long>(1, std::min<long>(here, s.work() / kWorth)));
     kernels().dense_steps(crew, s);
     return ffi::Error::Success();
   } catch (const std::exception& error) {
@@ -443,8 +463,8 @@ PELLUCID_CALL(batch_norm, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>(
                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(batch_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry")
                                    .Attr<float>("epsilon").Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
-                                   .Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
-                                   .Ret<ffi::AnyBuffer>());
+                                   .Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
+                                   .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
