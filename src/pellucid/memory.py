@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+SHARE = (
+    0.8  # of the free memory that one may plan with; the rest is for scoring, for reading data, for whatever else runs
+)
+COPIES = 6  # of each activation and weight, for a first guess of what training takes that is never too low by much
+
 
 def available() -> int | None:
     """Bytes that this process can still have: of the machine, of its control group (a container's) and of its own

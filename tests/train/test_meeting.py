@@ -10,9 +10,11 @@ import jax
 import numpy as np
 import pytest
 
+from pellucid import memory
 from pellucid.data import Part
 from pellucid.network.architectures import mlp
 from pellucid.network.layer import flatten
+from pellucid.train import meeting as meetings
 from pellucid.train.loop import Loop, Settings
 from pellucid.train.loss import Loss
 from pellucid.train.meeting import Meeting
@@ -61,6 +63,23 @@ def test_side_by_side_is_one_after_the_other(precision):
         for ours, theirs in zip(own, other, strict=True):
             np.testing.assert_allclose(theirs["gradient"]["rms"], ours["gradient"]["rms"], rtol=2e-2, atol=1e-5)
     assert not np.allclose(beside[0].carry.params["hidden1/w"], beside[1].carry.params["hidden1/w"], atol=1e-3)
+
+
+def test_where_memory_does_not_hold_all_fewer_go_together(monkeypatch):
+    alone, beside = ([loop(seed) for seed in (3, 4, 5)] for _ in range(2))
+    for one in alone:
+        lines(one)
+    carry, data = beside[0].carry, beside[0].feed.chunk(beside[0]._shuffled(), 0)[:2]
+    kept = sum(a.nbytes for a in jax.tree.leaves((carry.params, carry.state, carry.optimizer)))
+    one = sum(a.nbytes for a in jax.tree.leaves(data)) + memory.COPIES * kept
+    for free, joined in ((2.5 * one, 8), (0.1 * one, 0)):  # two and one, then each by itself
+        monkeypatch.setattr(meetings, "room", lambda free=free: int(free / memory.SHARE))
+        these = [loop(seed) for seed in (3, 4, 5)]
+        meeting = Meeting()
+        meeting.run([lambda one=one: lines(one) for one in these])
+        assert meeting.joined == joined
+        for a, b in zip(alone, these, strict=True):
+            close(a, b)
 
 
 def test_those_that_end_early_or_are_not_alike_hinder_nobody():

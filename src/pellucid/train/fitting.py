@@ -16,7 +16,7 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.errors import ResourceError, SettingError
-from pellucid.memory import in_words
+from pellucid.memory import COPIES, SHARE, in_words
 from pellucid.network.composite import walk
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm
@@ -28,8 +28,6 @@ from pellucid.train.loop import Loop, Settings, segments_needed
 from pellucid.train.step import run_chunk
 
 MOST = 512  # the largest batch that `auto` takes: larger ones rarely learn more from an update (McCandlish et al. 2018)
-SHARE = 0.8  # of the free memory; the rest is for scoring, for reading data, for whatever else runs
-COPIES = 6  # of each activation and weight, for a first guess that is never too low by much
 
 
 @dataclass(frozen=True)

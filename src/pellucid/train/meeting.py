@@ -5,7 +5,8 @@ that are alike take it in one compiled program, under one `vmap`.
 
 Each has a thread, of which one runs at a time: so what they share needs no care, and only chunks go side by side. They
 may differ in data (of one shape), weights, random numbers and rates; whoever is not alike (another network, another
-moment of its epoch) takes its chunk by itself. The numbers are those of a training alone, to rounding.
+moment of its epoch) takes its chunk by itself, and where memory does not hold all, as many as it holds go together. The
+numbers are those of a training alone, to rounding.
 
 On a CPU this takes longer than one after the other; on a GPU a small network fills a fraction of it, and eight take
 about as long as one.
@@ -22,10 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pellucid.memory import COPIES, SHARE, available
 from pellucid.train import step as alone
 from pellucid.train.stack import APART, one_of, shapes, stacked
 
 T = TypeVar("T")
+MOST = 64  # chunks that are taken together
 _present: ContextVar["Meeting | None"] = ContextVar("meeting", default=None)
 
 
@@ -127,12 +130,20 @@ class Meeting:
         self.baton.notify_all()
 
     def _take(self, members: list[_Asked]) -> None:
-        program, most_steps, *_ = members[0].arguments
+        program = members[0].arguments[0]
         if len(members) == 1:
             members[0].result = alone.run_chunk(*members[0].arguments)
             return
+        # decided once: another number would be compiled anew
+        full = self.most.setdefault(program, min(len(members), fitting(members[0].arguments)))
+        for first in range(0, len(members), full):
+            self._take_together(members[first : first + full], full)
+
+    def _take_together(self, members: list[_Asked], full: int) -> None:
+        program, most_steps, *_ = members[0].arguments
+        if len(members) == 1:
+            return self._take(members)
         self.joined += 1
-        full = self.most.setdefault(program, len(members))
         carries, data, orders, numbers, keys = ([asked.arguments[i] for asked in members] for i in (2, 3, 4, 5, 6))
         empty = max(full - len(members), 0)  # places of those that have ended are filled, lest it is compiled again
         both = [list(values) + [values[-1]] * empty for values in (data, orders, numbers, keys)]
@@ -141,6 +152,26 @@ class Meeting:
         results = _taken(program, most_steps, carries, *both, first, segments, count)
         for asked, result in zip(members, results, strict=False):
             asked.result = result
+
+
+def fitting(arguments: tuple[Any, ...]) -> int:
+    """How many chunks like this one the device's free memory takes at once, 1 at the least. Together they hold their
+    data once more, and what a step needs beside weights and moments is guessed generously (`memory.COPIES`)."""
+    _, _, carry, data, order, *_ = arguments
+    free = room()
+    if free is None:
+        return MOST
+    once = sum(np.size(leaf) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves((data, order)))
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves((carry.params, carry.state, carry.optimizer)))
+    return max(min(int(SHARE * free / max(once + COPIES * kept, 1)), MOST), 1)
+
+
+def room() -> int | None:
+    """Free bytes of the default device (of this machine, where that is a processor); None where nothing tells."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+    return available() if jax.default_backend() == "cpu" else None
 
 
 @partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
