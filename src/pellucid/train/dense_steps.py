@@ -133,7 +133,8 @@ def _suits(program: "Program", data: "Data") -> bool:
         o.clip_norm, o.clip_value, program.accumulate > 1, program.shards > 1, o.accumulate > 1,
     )  # fmt: skip
     simple = program.precision == "float32" and type(o) in RULES and program.batch <= LARGEST and data.weight is None
-    return simple and not any(extra) and isinstance(data.x, jax.Array) and data.x.dtype in (jnp.uint8, jnp.float32)
+    plain = isinstance(data.x, jax.Array) and isinstance(data.y, jax.Array)
+    return simple and not any(extra) and plain and data.x.dtype in (jnp.uint8, jnp.float32)
 
 
 def _answers(program: "Program", data: "Data", outputs: int) -> bool:
