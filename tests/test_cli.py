@@ -87,14 +87,14 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(trained, place):
 
 def test_json_is_one_line_and_nothing_else(trained, place):
     done = process(
-        "train", "shop/recipe.toml", "--epochs", 1, "--seed", 3, "--json", "--out", "again", cwd=place, FORCE_COLOR="1"
+        "train", "shop/recipe.toml", "--epochs", 1, "--seed", 3, "--json", "--out", "told", cwd=place, FORCE_COLOR="1"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     result = json.loads(done.stdout)
-    assert result == json.loads((place / "again" / "result.json").read_text())
-    assert result["epochs"] == 1 and result["seed"] == 3 and result["run"] == "again"
-    recipe = tomllib.loads((place / "again" / "recipe.toml").read_text())
+    assert result == json.loads((place / "told" / "result.json").read_text())
+    assert result["epochs"] == 1 and result["seed"] == 3 and result["run"] == "told"
+    recipe = tomllib.loads((place / "told" / "recipe.toml").read_text())
     assert recipe["data"]["target"] in ("bought", ["bought"]) and recipe["network"]["spec"] == "mlp:8"
 
 

@@ -9,7 +9,8 @@ import jax.dtypes
 
 from pellucid.network.layer import Context, Layer, Leaf, Param, nest
 
-BLOCK_NUMBERS = 8_000_000  # of the largest array that one block may hold
+# numbers of the largest array that one block may hold: on a processor it should stay in a cache
+BLOCK_NUMBERS, BLOCK_ON_CPU = 8_000_000, 2_000_000
 
 
 class Traced(NamedTuple):
@@ -37,7 +38,8 @@ def block_rows(layer: Layer, x: Any) -> int:
     bounded; a power of two from 8 to 1,024."""
     leaves = trace(layer, x).leaves
     sizes = [a.size for leaf in leaves for a in jax.tree.leaves((leaf.x, leaf.y))] + [_inside(leaf) for leaf in leaves]
-    return min(max(floor_power(BLOCK_NUMBERS // max(sizes, default=1)), 8), 1024)
+    most = BLOCK_ON_CPU if jax.default_backend() == "cpu" else BLOCK_NUMBERS
+    return min(max(floor_power(most // max(sizes, default=1)), 8), 1024)
 
 
 def _inside(leaf: Leaf) -> int:

@@ -7,9 +7,6 @@
 #include <memory>
 #include <new>
 #include <thread>
-#if PELLUCID_LANES == 16
-#include <immintrin.h>
-#endif
 
 namespace pellucid {
 namespace {

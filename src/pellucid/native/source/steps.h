@@ -272,7 +272,7 @@ struct DenseWork {
     Vec high = splat(-__builtin_inff()), total = {};
     for (long j = 0; j < n; j += kLanes) {
       const Vec v = filled(load(z + j), n - j, -__builtin_inff());
-      high = v > high || v != v ? v : high;
+      high = ((v > high) | (v != v)) ? v : high;
     }
     const float top = across(high, [](float a, float b) { return b > a || b != b ? b : a; });
     for (long j = 0; j < n; j += kLanes) {
