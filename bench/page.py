@@ -88,8 +88,7 @@ def busy(journal: Journal) -> str:
 
 def summary(journal: Journal, names: list[str]) -> str:
     """Which targets are met, and which are not."""
-    met, missed = [], []
-    memory: list[list[str]] = [[], []]
+    met, missed, compiling, before = [], [], [], []
     for name in names:
         row = ROWS[name]
         batch = row.batches[0] if row.batches else None
@@ -104,12 +103,14 @@ def summary(journal: Journal, names: list[str]) -> str:
                 told = f"{name} ({share:.0%} of SGEMM, of {row.of_limit:.0%})"
                 (met if share >= row.of_limit else missed).append(told)
         if own and torch and own.time and torch.time and row.kind in ("train", "infer"):
-            memory[0] += [name] if own.memory > torch.memory else []
-            memory[1] += [name] if own.again > torch.memory else []
+            compiling += [name] if own.memory > torch.memory else []
+            before += [name] if own.again > torch.memory else []
     lines = [f"Targets met: {', '.join(met) or 'none'}.", f"Missed: {', '.join(missed) or 'none'}."]
     if any(ROWS[name].kind in ("train", "infer") for name in names):
-        first, later = (", ".join(names) or "none" for names in memory)
-        lines.append(f"More memory than PyTorch where Pellucid compiles: {first}. Compiled before: {later}.")
+        lines.append(
+            f"More memory than PyTorch where Pellucid compiles: {', '.join(compiling) or 'none'}. "
+            f"Compiled before: {', '.join(before) or 'none'}."
+        )
     return "### Targets\n\n" + "\n\n".join(lines)
 
 

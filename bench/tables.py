@@ -87,7 +87,7 @@ def results(journal: Journal, row: Row, batch: int | None = None) -> dict[str, R
     for contender, one in found.items():
         if own is not None and one.loss is not None and abs(one.loss - own) > row.tolerance * max(own, 1.0):
             why = f"came to another loss: {one.loss:.4f}, Pellucid to {own:.4f}"
-            found[contender] = Result(one.time, one.memory, one.again, one.loss, why, one.line)
+            found[contender] = replace(one, why=why)
     return found
 
 

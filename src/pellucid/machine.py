@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from pellucid import LOGS_QUIET, files, memory
+from pellucid import LOGS_QUIET, files
 from pellucid.errors import Interrupted
 from pellucid.train import hosts
 
@@ -134,12 +134,3 @@ class Interruptions:
     def leave(self, path: Path | None) -> None:
         """Raise what a stopped run ends with."""
         raise Interrupted(path, self.received)
-
-
-def free_memory() -> int | None:
-    """Bytes that a computation may still take: of the accelerator's memory, or of this machine's within the limits of
-    the process (`ulimit -v`) and of its control group (a container's). None where nothing tells."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return memory.available()

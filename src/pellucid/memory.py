@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-SHARE = (
-    0.8  # of the free memory that one may plan with; the rest is for scoring, for reading data, for whatever else runs
-)
+SHARE = 0.8  # of the free memory that is planned with; the rest is for scoring, for reading data, for what else runs
 COPIES = 6  # of each activation and weight, for a first guess of what training takes that is never too low by much
 
 
@@ -14,6 +12,17 @@ def available() -> int | None:
     found = [_available(), _within_group(Path("/sys/fs/cgroup")), *_within_process()]
     known = [size for size in found if size is not None]
     return max(min(known), 0) if known else None
+
+
+def free_memory() -> int | None:
+    """Bytes that a computation may still take: of the accelerator's memory, or of this machine's within the limits of
+    the process (`ulimit -v`) and of its control group (a container's). None where nothing tells."""
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return available()
 
 
 def _fields(path: Path, unit: int = 1) -> dict[str, int]:

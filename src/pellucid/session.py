@@ -24,7 +24,8 @@ from pellucid.errors import DataError, Diverged, PellucidWarning, RunError, Sett
 from pellucid.examine import Examination
 from pellucid.history import History
 from pellucid.inspection.inspect import inspect
-from pellucid.machine import Interruptions, compile_seconds, free_memory, make_room
+from pellucid.machine import Interruptions, compile_seconds, make_room
+from pellucid.memory import free_memory
 from pellucid.network.adapt import standardise
 from pellucid.network.network import Network
 from pellucid.network.storage import describe, weights

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from pellucid import fit, machine, memory, recipe, session
+from pellucid import fit, memory, recipe, session
 from pellucid.commands.train import settings
 from pellucid.errors import ResourceError, SettingError
 from pellucid.session import Session
@@ -77,7 +77,7 @@ def test_auto_is_written_into_the_recipe_as_the_number_it_found(tmp_path, monkey
 
 
 def test_what_memory_is_free_is_told_by_the_groups_and_limits_that_hold(tmp_path):
-    assert machine.free_memory() > 50 * MB
+    assert memory.free_memory() > 50 * MB
     inside = tmp_path / "outer" / "inner"
     inside.mkdir(parents=True)
     (tmp_path / "own").write_text("0::/outer/inner\n")
@@ -97,7 +97,7 @@ def test_a_limit_of_the_process_counts():
     used = memory._fields(memory.Path("/proc/self/status"), 1024)["VmSize"]
     try:
         resource.setrlimit(resource.RLIMIT_AS, (used + 300 * MB, before[1]))
-        assert 200 * MB < machine.free_memory() <= 310 * MB
+        assert 200 * MB < memory.free_memory() <= 310 * MB
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 

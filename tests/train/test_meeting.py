@@ -73,7 +73,7 @@ def test_where_memory_does_not_hold_all_fewer_go_together(monkeypatch):
     kept = sum(a.nbytes for a in jax.tree.leaves((carry.params, carry.state, carry.optimizer)))
     one = sum(a.nbytes for a in jax.tree.leaves(data)) + memory.COPIES * kept
     for free, joined in ((2.5 * one, 8), (0.1 * one, 0)):  # two and one, then each by itself
-        monkeypatch.setattr(meetings, "room", lambda free=free: int(free / memory.SHARE))
+        monkeypatch.setattr(meetings, "free_memory", lambda free=free: int(free / memory.SHARE))
         these = [loop(seed) for seed in (3, 4, 5)]
         meeting = Meeting()
         meeting.run([lambda one=one: lines(one) for one in these])

@@ -21,7 +21,7 @@ from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Flatten, Input, Output
 from pellucid.network.layer import Layer, flatten, join
 from pellucid.train.losses import CrossEntropy, MeanSquaredError
-from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov
+from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov, from_zero
 
 if TYPE_CHECKING:
     from pellucid.train.step import Carry, Data, Program
@@ -152,21 +152,17 @@ def _examples(program: "Program", carry: "Carry", data: "Data", order: Any, stac
     mean, scale = none, none
     if stack.standardised is not None:
         mean, scale = (state[join(stack.standardised, name)].reshape(-1) for name in ("mean", "scale"))
-    whole = program.batch == program.rows and not program.streamed
-    order = jnp.zeros((0,), jnp.int32) if whole else jnp.asarray(order, jnp.int32)
+    order = jnp.zeros((0,), jnp.int32) if program.takes_all else jnp.asarray(order, jnp.int32)
     return Examples(data.x, data.y, order, mean, scale)
 
 
 def _rates(program: "Program", carry: "Carry", numbers: Any, most: int, rule: str) -> jax.Array:
     """[3, most]: the learning rate of each step from the chunk's first, and what undoes Adam's start at 0."""
     steps = jnp.arange(most)
-    factor = jax.vmap(lambda step: program.schedule.factor(step, numbers["total"]))(carry.step + steps)
-    rate = numbers.get("learning_rate", 1.0) * factor * numbers["plateau"]
+    rate = jax.vmap(lambda step: program.rate(step, numbers))(carry.step + steps)
     if rule != "adam":
         return jnp.stack([rate, rate, rate])
-    t = _rule_state(carry.optimizer).count + 1 + steps
-    b = jnp.sqrt(1 - numbers["b2"] ** t)
-    return jnp.stack([rate, b / (1 - numbers["b1"] ** t), b])
+    return jnp.stack([rate, *from_zero(numbers["b1"], numbers["b2"], _rule_state(carry.optimizer).count + 1 + steps)])
 
 
 def _rule_state(state: Any) -> Any:

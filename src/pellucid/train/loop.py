@@ -434,7 +434,7 @@ def _order(program: Program, generator: np.random.Generator, row_bytes: int = 0)
     """row_bytes: of an example, where blocks of neighbours are shuffled and not single rows."""
     if program.streams:  # batch i holds piece i of each stream
         return np.arange(program.rows, dtype=np.int32).reshape(program.batch, -1).T.reshape(-1)
-    if program.batch == program.rows and not program.context and not program.streamed:
+    if program.takes_all:
         return np.zeros(1, np.int32)
     order = by_blocks(program.rows, row_bytes, generator) if row_bytes else by_rows(program.rows, generator)
     return pad_rows(order, program.steps_per_epoch * program.batch)[0]

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pellucid.memory import COPIES, SHARE, available
+from pellucid.memory import COPIES, SHARE, free_memory
 from pellucid.train import step as alone
 from pellucid.train.stack import APART, one_of, shapes, stacked
 
@@ -130,19 +130,19 @@ class Meeting:
         self.baton.notify_all()
 
     def _take(self, members: list[_Asked]) -> None:
-        program = members[0].arguments[0]
-        if len(members) == 1:
-            members[0].result = alone.run_chunk(*members[0].arguments)
-            return
-        # decided once: another number would be compiled anew
-        full = self.most.setdefault(program, min(len(members), fitting(members[0].arguments)))
+        full = 1
+        if len(members) > 1:  # decided once a program: another number would be compiled anew
+            asked = members[0].arguments
+            full = self.most.setdefault(asked[0], min(len(members), fitting(asked)))
         for first in range(0, len(members), full):
-            self._take_together(members[first : first + full], full)
+            some = members[first : first + full]
+            if len(some) > 1:
+                self._take_together(some, full)
+            else:
+                some[0].result = alone.run_chunk(*some[0].arguments)
 
     def _take_together(self, members: list[_Asked], full: int) -> None:
         program, most_steps, *_ = members[0].arguments
-        if len(members) == 1:
-            return self._take(members)
         self.joined += 1
         carries, data, orders, numbers, keys = ([asked.arguments[i] for asked in members] for i in (2, 3, 4, 5, 6))
         empty = max(full - len(members), 0)  # places of those that have ended are filled, lest it is compiled again
@@ -158,20 +158,15 @@ def fitting(arguments: tuple[Any, ...]) -> int:
     """How many chunks like this one the device's free memory takes at once, 1 at the least. Together they hold their
     data once more, and what a step needs beside weights and moments is guessed generously (`memory.COPIES`)."""
     _, _, carry, data, order, *_ = arguments
-    free = room()
+    free = free_memory()
     if free is None:
         return MOST
-    once = sum(np.size(leaf) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves((data, order)))
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves((carry.params, carry.state, carry.optimizer)))
-    return max(min(int(SHARE * free / max(once + COPIES * kept, 1)), MOST), 1)
 
+    def size(tree: Any) -> int:
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
-def room() -> int | None:
-    """Free bytes of the default device (of this machine, where that is a processor); None where nothing tells."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
-    return available() if jax.default_backend() == "cpu" else None
+    need = size((data, order)) + COPIES * size((carry.params, carry.state, carry.optimizer))
+    return max(min(int(SHARE * free / max(need, 1)), MOST), 1)
 
 
 @partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carries",))

@@ -126,12 +126,17 @@ def scale_by_adam(b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
     def update(updates, state, params=None):
         m, v = moved(state.mu, updates, b1), moved(state.nu, jax.tree.map(jnp.square, updates), b2)
         t = optax.safe_increment(state.count)
-        b = jnp.sqrt(1 - b2**t)
-        a = b / (1 - b1**t)
+        a, b = from_zero(b1, b2, t)
         steps = jax.tree.map(lambda m, v: (a * m / (jnp.sqrt(v) + b * eps)).astype(m.dtype), m, v)
         return steps, optax.ScaleByAdamState(count=t, mu=m, nu=v)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)
+
+
+def from_zero(b1: Any, b2: Any, t: Any) -> tuple[Any, Any]:
+    """(a, b) of `scale_by_adam`'s formula at update t, counted from 1."""
+    b = jnp.sqrt(1 - b2**t)
+    return b / (1 - b1**t), b
 
 
 @register("adamw")

@@ -95,6 +95,16 @@ class Program:
     def steps_per_epoch(self) -> int:
         return -(-self.rows // self.batch)
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether a batch is all the examples, as they lie."""
+        return self.batch == self.rows and not self.context and not self.streamed
+
+    def rate(self, step: Any, numbers: Any) -> Any:
+        """The learning rate of an update."""
+        factor = self.schedule.factor(step, numbers["total"])
+        return numbers.get("learning_rate", 1.0) * factor * numbers["plateau"]
+
     def is_frozen(self, path: str) -> bool:
         return any(under(path, prefix) for prefix in self.frozen)
 
@@ -156,7 +166,7 @@ def _batch(program: Program, data: Data, order: jax.Array, position: jax.Array, 
     """Batch number `position` of the epoch, its example weights and its mask (None where every row counts)."""
     if program.shards > 1:
         return sharded.batch(program, data, order, position, numbers)
-    if program.batch == program.rows and not program.context and not program.streamed:
+    if program.takes_all:
         return data.x, data.y, data.weight, None
     first = position * program.batch
     rows = jax.lax.dynamic_slice(order, (first - numbers["skipped"],), (program.batch,))
@@ -198,9 +208,7 @@ def _step(program: Program, data: Data, order, numbers, key, first, carry: Carry
     if scale:
         loss, grads, felt = precision.unscaled(scale, loss, grads, felt)
         fine, scale = precision.judged(scale, grads)
-    rate = (
-        numbers.get("learning_rate", 1.0) * program.schedule.factor(carry.step, numbers["total"]) * numbers["plateau"]
-    )
+    rate = program.rate(carry.step, numbers)
     transform = program.optimizer.transform({**numbers, "learning_rate": rate})
     updates, opt = transform.update(grads, carry.optimizer, trained)
     updates = _by_group(program, numbers, cast(Arrays, updates))
@@ -317,14 +325,14 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
         carry, loss, _ = step(both[0], measure=False)
         return carry, noted(both[1], carry, loss)
 
-    at_once = swift(program, carry, data, order, numbers, first, most_steps)
+    def one_by_one(carry, losses, count):
+        return jax.lax.fori_loop(0, count, plain, (carry, losses))
+
+    unmeasured = swift(program, carry, data, order, numbers, first, most_steps) or one_by_one
 
     def segment(i, all):
         carry, losses, rows = all
-        if at_once is not None:
-            carry, losses = at_once(carry, losses, segments[i, 0])
-        else:
-            carry, losses = jax.lax.fori_loop(0, segments[i, 0], plain, (carry, losses))
+        carry, losses = unmeasured(carry, losses, segments[i, 0])
 
         def measured(_, all):
             carry, loss, row = step(all[0], measure=True)

@@ -8,6 +8,11 @@ inline bool stays_in_cache(Parallel& pool, long rows, long count, long columns) 
   return count * columns <= kInCache && rows >= kTileRows * pool.threads();
 }
 
+// The bias of one panel's columns from `o` on, of which `n` are left; null: zeros.
+PELLUCID_INLINE void load_bias(Vec (&to)[2], const float* bias, long o, long n) {
+  for (int j = 0; j < 2; ++j) to[j] = bias == nullptr ? Vec{} : load_some(bias + o + j * kLanes, n - j * kLanes);
+}
+
 // c[m, n] = bias[n] + sum over k of a[m * row + k * step] * b[k, n]   (bias may be null).   b: panels of kTileColumns
 // columns, `count` rows each, packed; or, where `b_step` is given, the array itself with rows of so many floats.
 inline void product(Parallel& pool, long rows, long count, long columns, const float* a, long row, long step,
@@ -18,8 +23,8 @@ inline void product(Parallel& pool, long rows, long count, long columns, const f
     const long n = columns - o;
     const float* panel = b_step != 0 ? b + o : b + o * count;
     const long panel_step = b_step != 0 ? b_step : kTileColumns;
-    const Vec first[2] = {bias == nullptr ? Vec{} : load_some(bias + o, n),
-                          bias == nullptr ? Vec{} : load_some(bias + o + kLanes, n - kLanes)};
+    Vec first[2];
+    load_bias(first, bias, o, n);
     for (long d = begin; d < end; ++d) {
       const long m = down.begin(d);
       with_rows<kTileRows>(down.size(d), [&](auto many) {

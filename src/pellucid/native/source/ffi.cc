@@ -176,15 +176,29 @@ using Numbers = ffi::Span<const int64_t>;
 float* at(const Floats& b) { return b.element_count() == 0 ? nullptr : static_cast<float*>(b.untyped_data()); }
 float* at(Result& b) { return at(*b); }
 
+// Where a result is to be written over an argument, and XLA gave it memory of its own all the same.
+float* over(const Floats& from, Result& to) {
+  float* const here = at(to);
+  if (here != at(from)) std::memcpy(here, at(from), from.size_bytes());
+  return here;
+}
+
 template <typename Body>
-ffi::Error guarded(ffi::ThreadPool& threads, Body body) {
+ffi::Error guarded(Body body) {
   try {
-    Pool pool(threads);
-    body(pool);
+    body();
     return ffi::Error::Success();
   } catch (const std::exception& error) {
     return ffi::Error::Internal(error.what());
   }
+}
+
+template <typename Body>
+ffi::Error guarded(ffi::ThreadPool& threads, Body body) {
+  return guarded([&] {
+    Pool pool(threads);
+    body(pool);
+  });
 }
 
 // numbers: stride, dilation, padding before, each (rows, columns)
@@ -408,8 +422,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
     const auto to = moved.get<ffi::AnyBuffer>(i);
     if (from.has_error() || to.has_error()) return ffi::Error::InvalidArgument("dense_steps: not an array");
     Result result = *to;
-    arrays[i] = at(result);
-    if (arrays[i] != nullptr && arrays[i] != at(*from)) std::memcpy(arrays[i], at(*from), from->size_bytes());
+    arrays[i] = over(*from, result);
   }
   std::vector<float*> w, b;
   for (long l = 0; l < s.layers; ++l) w.push_back(arrays[2 * l]), b.push_back(arrays[2 * l + 1]);
@@ -417,17 +430,12 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   const size_t kept = 2 * static_cast<size_t>(s.layers);
   s.m = arrays.size() > kept ? arrays.data() + kept : nullptr;
   s.v = arrays.size() > 2 * kept ? arrays.data() + 2 * kept : nullptr;
-  if (at(new_sums) != at(sums)) std::memcpy(at(new_sums), at(sums), sums.size_bytes());
-  if (at(new_losses) != at(losses)) std::memcpy(at(new_losses), at(losses), losses.size_bytes());
-  s.sums = at(new_sums), s.losses = at(new_losses) + count[3];
-  try {
+  s.sums = over(sums, new_sums), s.losses = over(losses, new_losses) + count[3];
+  return guarded([&] {
     const long here = std::min<long>(static_cast<long>(threads.num_threads()), std::min(allowed(), kMostThreads));
     Crew crew(threads, std::max<long>(1, std::min<long>(here, s.work() / kWorth)));
     kernels().dense_steps(crew, s);
-    return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(error.what());
-  }
+  });
 }
 
 }  // namespace

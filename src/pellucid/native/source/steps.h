@@ -62,10 +62,7 @@ struct DenseWork {
 
   // For each thread some of every layer's panels, the same ones that it has on the way forward.
   void share_out() {
-    const auto down = [&](long l) {
-      const long cuts = most(1, (pool.threads() + panels(l) - 1) / panels(l));
-      return Parts(width_of(l - 1), most(kTileRows, (width_of(l - 1) + cuts - 1) / cuts));
-    };
+    const auto down = [&](long l) { return cut(l, width_of(l - 1)); };
     for (long l = 1; l <= s.layers; ++l) tasks += panels(l) * down(l).parts;
     shares.reset(new Share[tasks]);
     Share* next = shares.get();
@@ -106,23 +103,12 @@ struct DenseWork {
   // next: the order of the next step in this call, if there is one.
   float step(const int* order, const int* next, long rows, long t) {
     if (!ahead) arrange(order, rows);
-    for (long l = ahead ? 2 : 1; l < s.layers; ++l) {
-      const Parts across = parts(l, rows);
-      pool.each(panels(l) * across.parts, [&](long task) {
-        const long part = task % across.parts;
-        forward(l, task / across.parts, across.begin(part), across.begin(part + 1));
-      });
-    }
+    for (long l = ahead ? 2 : 1; l < s.layers; ++l)
+      each_panel(l, rows, [&](long p, long begin, long end) { forward(l, p, begin, end); });
     const Parts share(rows, most(kTileRows, (rows + 2 * pool.threads() - 1) / (2 * pool.threads())));
     pool.each(share.parts, [&](long part) { last(order, rows, share.begin(part), share.begin(part + 1)); });
-    for (long l = s.layers - 1; l > 1; --l) {
-      const Parts across = back_parts(l, rows);
-      const long panels = up(width_of(l - 1), kTileColumns) / kTileColumns;
-      pool.each(panels * across.parts, [&](long task) {
-        const long part = task % across.parts;
-        backward(l, task / across.parts, across.begin(part), across.begin(part + 1));
-      });
-    }
+    for (long l = s.layers - 1; l > 1; --l)
+      each_panel(l - 1, rows, [&](long p, long begin, long end) { backward(l, p, begin, end); });
     ahead = next != nullptr && looks_ahead();
     if (ahead) take_example(next[0], x_next[0].data());
     move_all(rows, t);
@@ -132,12 +118,20 @@ struct DenseWork {
     return sum;
   }
 
-  // rows of a task of layer l, where there are fewer panels than threads
-  Parts parts(long l, long rows) const { return cut(panels(l), rows); }
-  Parts back_parts(long l, long rows) const { return cut(up(width_of(l - 1), kTileColumns) / kTileColumns, rows); }
-  Parts cut(long panels, long rows) const {
-    const long cuts = most(1, (pool.threads() + panels - 1) / panels);
-    return Parts(rows, most(kTileRows, (rows + cuts - 1) / cuts));
+  // Calls body(panel of layer l's outputs, first row, row behind the last) for all of them.
+  template <typename Body>
+  void each_panel(long l, long rows, Body body) {
+    const Parts share = cut(l, rows);
+    pool.each(panels(l) * share.parts, [&](long task) {
+      const long part = task % share.parts;
+      body(task / share.parts, share.begin(part), share.begin(part + 1));
+    });
+  }
+
+  // n rows in parts, so that there are as many tasks as threads where layer l has fewer panels
+  Parts cut(long l, long n) const {
+    const long cuts = most(1, (pool.threads() + panels(l) - 1) / panels(l));
+    return Parts(n, most(kTileRows, (n + cuts - 1) / cuts));
   }
 
   void arrange(const int* order, long rows) {
@@ -167,9 +161,7 @@ struct DenseWork {
   }
 
   static PELLUCID_INLINE Vec numbers(const float* p) { return load(p); }
-  static PELLUCID_INLINE Vec numbers(const unsigned char* p) {
-    return __builtin_convertvector(widened(p), Vec);
-  }
+  static PELLUCID_INLINE Vec numbers(const unsigned char* p) { return __builtin_convertvector(widened(p), Vec); }
 
   template <typename From>
   void take(const From* from, long n, float* to) {
@@ -212,8 +204,8 @@ struct DenseWork {
     const long left = width_of(l) - o;
     const Bend bend = s.bends[l - 1];
     const float *bias = s.b[l - 1], *given = x[l - 1].data();
-    const Vec first[2] = {bias == nullptr ? Vec{} : load_some(bias + o, left),
-                          bias == nullptr ? Vec{} : load_some(bias + o + kLanes, left - kLanes)};
+    Vec first[2];
+    load_bias(first, bias, o, left);
     if (end - begin == 1) {
       Vec sums[2] = {first[0], first[1]};
       const float* w = panel(l, p);
@@ -264,8 +256,7 @@ struct DenseWork {
                            : squares(z, n, static_cast<const float*>(s.y) + example * n, 1.0f / rows, slope);
     }
     if (l == 1) return;
-    const long back = up(width_of(l - 1), kTileColumns) / kTileColumns;
-    for (long p = 0; p < back; ++p) backward(l, p, begin, end);
+    for (long p = 0; p < panels(l - 1); ++p) backward(l, p, begin, end);
   }
 
   static float cross_entropy(const float* z, long n, long label, float share, float* slope) {
@@ -439,8 +430,8 @@ struct DenseWork {
     float* w = panel(1, p);
     move_bias<DenseRule::plain>(1, p, 0, 1, r);
     const Vec slope[2] = {load(g), load(g + kLanes)};
-    Vec sums[2] = {bias == nullptr ? Vec{} : load_some(bias + o, left),
-                   bias == nullptr ? Vec{} : load_some(bias + o + kLanes, left - kLanes)}, none;
+    Vec sums[2], none;
+    load_bias(sums, bias, o, left);
     one_row(sums, width_of(0), next, [&](long k, int j) {
       float* at = w + k * kTileColumns + j * kLanes;
       const Vec moved_to = moved<DenseRule::plain>(load(at), splat(now[k]) * slope[j], none, none, r, true);
