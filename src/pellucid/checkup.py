@@ -143,10 +143,8 @@ def _dense_steps() -> tuple[Any, np.ndarray]:
     steps = DenseSteps((21, 5), ("identity",), "mean_squared_error", "plain", False, batch=30, examples=30)
     none, zeros = jnp.zeros((0,)), jnp.zeros(2)
     examples = Examples(jnp.asarray(x), jnp.asarray(y), jnp.zeros((0,), jnp.int32), none, none)
-    rates, counts = jnp.full((3, 1), 0.5), jnp.array([1, 0, 0, 0], jnp.int32)
-    call = jax.jit(
-        lambda w, b: dense_steps(steps, examples, counts, jnp.zeros(5), rates, zeros, zeros[:1], [w, b])[2][0]
-    )
+    rates, counts, once = jnp.full((3, 1), 0.5), jnp.array([1, 0, 0], jnp.int32), jnp.array([[1, 0]], jnp.int32)
+    call = jax.jit(lambda w, b: dense_steps(steps, examples, once, counts, jnp.zeros(5), rates, zeros, [w, b])[1][0])
     off = (x.astype(np.float64) @ w + b - y) * 2 / y.size
     return call(w, b), w - 0.5 * x.astype(np.float64).T @ off
 

@@ -22,7 +22,7 @@ from pellucid.network.trace import Traced, operations, trace
 from pellucid.train.loop import Settings
 from pellucid.train.loss import Loss
 from pellucid.train.optimizer import Optimizer, RawOptimizer
-from pellucid.train.step import under
+from pellucid.train.program import under
 
 ROWS, LEAST_ROWS = 64, 4
 OPERATIONS = 2e9  # of one look, forward and backward: less than a tenth of a second on two cores

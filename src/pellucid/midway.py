@@ -16,7 +16,7 @@ import numpy as np
 
 from pellucid.session import Callback, Session
 from pellucid.train.loop import EpochEnded, Loop
-from pellucid.train.step import Carry
+from pellucid.train.program import Carry
 
 MOST, MOST_BYTES = 16, 256 * 2**20
 

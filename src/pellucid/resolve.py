@@ -41,8 +41,8 @@ from pellucid.train.loss import Loss
 from pellucid.train.losses import CrossEntropy, Joint
 from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
+from pellucid.train.program import under
 from pellucid.train.schedules import Schedule
-from pellucid.train.step import under
 
 UPDATES = 2_500  # the least budget of a small set
 EPOCHS = (10, 500)  # bounds on the default budget in epochs

@@ -417,7 +417,9 @@ struct Stack {
   const DenseSteps& s;
   std::vector<std::vector<double>> w, b, m, v;  // m, v: of w and b in turn
   double loss = 0, weight = 0;
-  std::vector<double> losses;
+  std::vector<double> losses, activation, gradient, weights;  // of the last three what measured updates tell
+  // of an update: outputs before and after what bends them and their gradients, by layer (0: what arrives), [rows, n]
+  std::vector<std::vector<double>> z, y, dz, dy;
 
   static std::vector<double> doubles(const float* from, long n) { return {from, from + (from == nullptr ? 0 : n)}; }
   explicit Stack(const DenseSteps& s) : s(s) {
@@ -432,7 +434,32 @@ struct Stack {
   }
 
   using Doubles = std::vector<double>;
-  void move(Doubles& w, Doubles& m, Doubles& v, const Doubles& g, long t, bool matrix) const {
+  static Doubles sample(const Doubles& from, long step) {
+    Doubles some;
+    for (size_t i = 0; i < from.size(); i += step) some.push_back(from[i]);
+    return some;
+  }
+  static double square(const Doubles& some) {
+    double sum = 0;
+    for (double v : some) sum += v * v;
+    return sum;
+  }
+  static void tell(Doubles& to, const Doubles& some) {
+    double sum = 0, zeros = 0;
+    for (double v : some) sum += v, zeros += v == 0;
+    for (double number : {static_cast<double>(some.size()), sum, square(some), zeros, 0.0}) to.push_back(number);
+  }
+  void tell_outputs() {
+    for (long i = 0; i < s.watches; ++i) {
+      const Watched& at = s.watched[i];
+      tell(activation, sample((at.bent != 0 ? y : z)[at.layer], at.step));
+      tell(gradient, sample((at.bent != 0 ? dy : dz)[at.layer], at.step));
+    }
+  }
+
+  void move(Doubles& w, Doubles& m, Doubles& v, const Doubles& g, long t, bool matrix, long every, bool told) {
+    const Doubles before = w;
+    Doubles moves;
     for (size_t i = 0; i < w.size(); ++i) {
       const double pull = matrix ? s.decay * w[i] : 0, slope = g[i] + (s.decoupled ? 0 : pull);
       double way = slope;
@@ -443,13 +470,17 @@ struct Stack {
         m[i] = (1 - s.b1) * slope + s.b1 * m[i], v[i] = (1 - s.b2) * slope * slope + s.b2 * v[i];
         way = s.rates[s.most + t] * m[i] / (std::sqrt(v[i]) + s.rates[2 * s.most + t] * s.eps);
       }
-      w[i] -= s.rates[t] * (way + (s.decoupled ? pull : 0));
+      moves.push_back(s.rates[t] * (way + (s.decoupled ? pull : 0)));
+      w[i] -= moves.back();
     }
+    for (const Doubles* a : std::initializer_list<const Doubles*>{&g, &moves, &before})
+      if (told) weights.push_back(w.empty() ? 0 : square(sample(*a, every)) / sample(*a, every).size());
   }
 
-  void step(long t) {
+  void step(long t, bool told) {
     const long first = (s.position + t) * s.batch, rows = std::min(s.batch, s.examples - first);
     std::vector<std::vector<double>> dw, db;
+    for (auto* all : {&z, &y, &dz, &dy}) all->assign(s.layers + 1, {});
     for (long l = 0; l < s.layers; ++l) dw.emplace_back(w[l].size()), db.emplace_back(s.widths[l + 1]);
     double sum = 0;
     for (long i = 0; i < rows; ++i) {
@@ -463,13 +494,16 @@ struct Stack {
       for (long l = 0; l < s.layers; ++l) {
         x.emplace_back();
         for (long o = 0; o < s.widths[l + 1]; ++o) {
-          double z = b[l].empty() ? 0 : b[l][o];
-          for (long j = 0; j < s.widths[l]; ++j) z += x[l][j] * w[l][j * s.widths[l + 1] + o];
+          double sum = b[l].empty() ? 0 : b[l][o];
+          for (long j = 0; j < s.widths[l]; ++j) sum += x[l][j] * w[l][j * s.widths[l + 1] + o];
           const Bend bend = s.bends[l];
-          x[l + 1].push_back(bend == Bend::relu ? std::fmax(z, 0) : bend == Bend::tanh ? std::tanh(z)
-                             : bend == Bend::sigmoid ? 1 / (1 + std::exp(-z)) : z);
+          z[l + 1].push_back(sum);
+          x[l + 1].push_back(bend == Bend::relu ? std::fmax(sum, 0) : bend == Bend::tanh ? std::tanh(sum)
+                             : bend == Bend::sigmoid ? 1 / (1 + std::exp(-sum)) : sum);
         }
       }
+      z[0].insert(z[0].end(), x[0].begin(), x[0].end());
+      for (long l = 0; l <= s.layers; ++l) y[l].insert(y[l].end(), x[l].begin(), x[l].end());
       const std::vector<double>& out = x.back();
       std::vector<double> d(out.size());
       if (s.loss == DenseLoss::cross_entropy) {
@@ -484,6 +518,8 @@ struct Stack {
           d[o] = 2 * off / out.size() / rows, sum += off * off / out.size();
         }
       }
+      dz[s.layers].insert(dz[s.layers].end(), d.begin(), d.end());
+      dy[s.layers].insert(dy[s.layers].end(), d.begin(), d.end());
       for (long l = s.layers - 1; l >= 0; --l) {
         std::vector<double> before(s.widths[l]);
         for (long j = 0; j < s.widths[l]; ++j) {
@@ -491,23 +527,42 @@ struct Stack {
             dw[l][j * s.widths[l + 1] + o] += x[l][j] * d[o];
             before[j] += w[l][j * s.widths[l + 1] + o] * d[o];
           }
-          const double y = x[l][j];
+          const double out = x[l][j];
           const Bend bend = l == 0 ? Bend::none : s.bends[l - 1];
-          if (bend == Bend::relu) before[j] *= y > 0;
-          if (bend == Bend::tanh) before[j] *= 1 - y * y;
-          if (bend == Bend::sigmoid) before[j] *= y * (1 - y);
+          dy[l].push_back(before[j]);
+          if (bend == Bend::relu) before[j] *= out > 0;
+          if (bend == Bend::tanh) before[j] *= 1 - out * out;
+          if (bend == Bend::sigmoid) before[j] *= out * (1 - out);
+          dz[l].push_back(before[j]);
         }
         for (size_t o = 0; o < d.size(); ++o) db[l][o] += d[o];
         d = before;
       }
     }
+    if (told) tell_outputs();
     for (long l = 0; l < s.layers; ++l) {
-      move(w[l], m[2 * l], v[2 * l], dw[l], t, true);
-      if (!b[l].empty()) move(b[l], m[2 * l + 1], v[2 * l + 1], db[l], t, false);
+      move(w[l], m[2 * l], v[2 * l], dw[l], t, true, s.every[2 * l], told);
+      move(b[l], m[2 * l + 1], v[2 * l + 1], db[l], t, false, s.every[2 * l + 1], told);
     }
     losses.push_back(sum / rows), loss += sum, weight += rows;
   }
 };
+
+// Count, sum, sum of squares, zeros, not finite: each beside what it may be as large as. Gradients near 0 are differences
+// of numbers near 1, and so off by some 1e-6; where all are as small, or a slope may round to 0, zeros tell nothing.
+void compare_told(const char* what, const Array& got, const std::vector<double>& want, const std::string& shape,
+                  bool rounded = false) {
+  for (long i = 0; i < got.n; ++i) {
+    const double* of = want.data() + i / 5 * 5;
+    const double count = of[0], root = std::sqrt(count * of[2]), lost = 1e-6;  // root: count times the typical number
+    const double off[5] = {0, 1e-3 * root + lost * count, 1e-3 * of[2] + 3 * lost * root + lost * lost * count,
+                           rounded || root < 1e-5 * count ? count : 0.02 * count, 0};
+    if (!(std::fabs(got.p[i] - want[i]) <= off[i % 5])) {
+      std::printf("%s: %g for %g in field %ld, %s\n", what, got.p[i], want[i], i % 5, shape.c_str());
+      ++failures;
+    }
+  }
+}
 
 void check_dense_steps(const Kernels& k, Parallel& pool) {
   DenseSteps s{};
@@ -525,10 +580,11 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   const bool whole = draw(0, 4) == 0;  // the batch is the set
   s.skipped = whole ? 0 : draw(0, 1) * s.batch, s.position = s.skipped / s.batch;
   s.examples = whole ? s.batch : s.skipped + held;
-  s.count = whole ? 1 : (held + s.batch - 1) / s.batch, s.most = s.count + draw(0, 2);
+  const long updates = whole ? 1 : (held + s.batch - 1) / s.batch;
+  s.most = updates + draw(0, 2);
   std::unique_ptr<unsigned char[]> bytes(new unsigned char[held * n]);
   for (long i = 0; i < held * n; ++i) bytes[i] = static_cast<unsigned char>(draw(0, 255));
-  Array floats(held * n), y(held * outputs), rates(3 * s.most), sums(2, 1), losses(s.count), mean(n), scale(n);
+  Array floats(held * n), y(held * outputs), rates(3 * s.most), sums(2, 1), losses(s.most), mean(n), scale(n);
   floats.drawn(), y.drawn();
   std::unique_ptr<int[]> labels(new int[held]), order(new int[held]);
   for (long i = 0; i < held; ++i) {
@@ -541,7 +597,7 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   s.means = draw(0, 1) == 1 ? 1 : n;
   for (long i = 0; i < n; ++i) mean.p[i] = s.bytes ? 120.0f + i : 0.1f * i, scale.p[i] = s.bytes ? 70.0f : 1.5f;
   if (s.bytes || draw(0, 1) == 1) s.mean = mean.p, s.scale = scale.p;
-  for (long t = 0; t < 3 * s.most; ++t) rates.p[t] = t < s.most ? 0.05f / (1 + t) : t < 2 * s.most ? 1.5f : 0.8f;
+  for (long t = 0; t < 3 * s.most; ++t) rates.p[t] = t < s.most ? (s.rule == DenseRule::adam ? 0.05f : 0.01f) / (1 + t) : t < 2 * s.most ? 1.5f : 0.8f;
   s.rates = rates.p, s.sums = sums.p, s.losses = losses.p;
   std::vector<Array> held_w, held_b, moments;
   std::vector<float*> w, b, m, v;
@@ -557,8 +613,31 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
     }
   s.w = w.data(), s.b = b.data();
   s.m = s.rule == DenseRule::plain ? nullptr : m.data(), s.v = s.rule == DenseRule::adam ? v.data() : nullptr;
+  std::vector<Watched> watched;
+  for (long l = draw(0, 1) == 0 ? s.layers + 1 : 0; l <= s.layers; ++l)
+    for (long bent = 0; bent < 2; ++bent) watched.push_back({l, bent, draw(0, 1) == 0 ? 1 : draw(2, 90)});
+  std::vector<long> every;
+  for (long i = 0; i < 2 * s.layers; ++i) every.push_back(draw(0, 1) == 0 ? 1 : draw(2, 90));
+  s.watched = watched.data(), s.watches = static_cast<long>(watched.size()), s.every = every.data();
+  std::vector<int> segments;
+  for (long left = updates; left > 0 && s.watches > 0; ++s.count) {
+    segments.push_back(static_cast<int>(draw(0, left - 1))), segments.push_back(1);
+    left -= segments[2 * s.count] + 1;
+  }
+  if (s.watches == 0) segments = {static_cast<int>(updates), 1}, s.count = 1;  // nothing is watched: nor measured
+  s.held = s.count + draw(0, 2);
+  segments.resize(2 * s.held);
+  s.segments = segments.data();
+  Array activation(s.held * s.watches * 5), gradient(s.held * s.watches * 5), weights(s.held * s.layers * 6);
+  Array squares(2 * s.layers);
+  s.activation = activation.p, s.gradient = gradient.p, s.weights = weights.p, s.squares = squares.p;
   Stack want(s);
-  for (long t = 0; t < s.count; ++t) want.step(t);
+  for (long i = 0, t = 0; i < s.count; ++i) {
+    for (long k = 0; k < segments[2 * i]; ++k) want.step(t++, false);
+    if (s.watches > 0) want.step(t++, true);
+  }
+  want.losses.resize(s.most);
+  want.activation.resize(activation.n), want.gradient.resize(gradient.n), want.weights.resize(weights.n);
   k.dense_steps(pool, s);
   std::string shape = shown(static_cast<long>(s.loss), static_cast<long>(s.rule), s.batch, s.count, whole, s.bytes);
   for (long width : widths) shape += " " + std::to_string(width);
@@ -567,6 +646,18 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
     if (b[l] != nullptr) compare("dense steps b", held_b[l], want.b[l], shape, 2e-4);
     if (s.m != nullptr) compare("dense steps m", moments[2 * l], want.m[2 * l], shape, 2e-4);
     if (s.v != nullptr) compare("dense steps v", moments[2 * s.layers + 2 * l], want.v[2 * l], shape, 2e-4);
+  }
+  compare_told("dense steps activation", activation, want.activation, shape);
+  bool smooth = false;
+  for (Bend bend : bends) smooth |= bend == Bend::tanh || bend == Bend::sigmoid;
+  compare_told("dense steps gradient", gradient, want.gradient, shape, smooth);
+  for (long i = 0; i < weights.n; ++i) {
+    Array one(1, weights.p[i]);  // each beside itself: a bias's gradient is far from a weight
+    compare("dense steps weights", one, {want.weights[i]}, shape, 1e-3);
+  }
+  for (long i = 0; i < 2 * s.layers; ++i) {
+    Array one(1, squares.p[i]);
+    compare("dense steps squares", one, {want.square(i % 2 == 0 ? want.w[i / 2] : want.b[i / 2])}, shape, 1e-3);
   }
   compare("dense steps losses", losses, want.losses, shape, 2e-4);
   compare("dense steps sums", sums, {1 + want.loss, 1 + want.weight}, shape, 2e-4);

@@ -16,6 +16,7 @@ from pellucid.train import step
 from pellucid.train.augment import Mixup
 from pellucid.train.losses import CrossEntropy
 from pellucid.train.optimizers import Adam
+from pellucid.train.program import Data, Program
 from pellucid.train.schedules import Schedule
 
 DENSE = Sequential(Dense(5), Tanh(), Output(3))
@@ -27,7 +28,7 @@ def stepped(layer, parts, *, rows=20, batch=8, position=0, weight=None, shape=(4
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(rows, *shape)), rng.integers(0, 3, (rows, *shape[:-1]))
     watched = tuple(name for name, _ in layer.layers)
-    program = step.Program(
+    program = Program(
         layer=layer, loss=CrossEntropy(), optimizer=Adam().structure(), schedule=Schedule.of("constant"), batch=batch,
         rows=rows, watched=watched, timed=("lstm1",) if layer is RECURRENT else (), accumulate=parts, augment=augment,
         streams=streams, **more,
@@ -41,7 +42,7 @@ def stepped(layer, parts, *, rows=20, batch=8, position=0, weight=None, shape=(4
             kept = {"lstm1": tuple(jnp.asarray(rng.normal(size=(batch, 4))) for _ in range(2))}
             carry = carry._replace(carried=kept)
         carry = carry._replace(step=jnp.int32(position))
-        data = step.Data(jnp.asarray(x), jnp.asarray(y), None if weight is None else jnp.asarray(weight))
+        data = Data(jnp.asarray(x), jnp.asarray(y), None if weight is None else jnp.asarray(weight))
         order = jnp.arange(-(-rows // batch) * batch) % rows
         one = jax.jit(lambda *given: step._step(program, *given, measure=True))
         return one(data, order, numbers, jax.random.key(1), 0, carry)

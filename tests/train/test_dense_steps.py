@@ -1,4 +1,5 @@
-"""Steps of a dense network as one native call, beside the step of plain JAX: weights, moments, losses of 20 steps.
+"""Steps of a dense network as one native call, beside the step of plain JAX: weights, moments, losses of 20 steps, and
+what measured ones tell.
 
 `tests/native/check.cc` holds the kernel itself to loops in doubles.
 """
@@ -18,12 +19,14 @@ from pellucid.network.dense import Dense, Dropout, Flatten, Input, Output
 from pellucid.network.layer import flatten
 from pellucid.network.network import Network
 from pellucid.network.norm import BatchNorm
+from pellucid.network.trace import trace
 from pellucid.recipe import make
 from pellucid.session import Session
 from pellucid.train import dense_steps, step
 from pellucid.train.loop import Loop
 from pellucid.train.loss import Loss
 from pellucid.train.optimizer import Optimizer
+from pellucid.train.program import Data, Program
 from pellucid.train.schedules import Schedule
 
 here = pytest.mark.skipif(native().isa is None, reason=f"no native kernels: {native().why}")
@@ -38,7 +41,8 @@ BROAD = Sequential(Dense(256), ReLU(), Dense(160), Tanh(), Output(3))  # worth e
 
 
 def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, steps=20, schedule="constant", **more):
-    """() -> (carry, losses) of `steps` steps on drawn data, and whether they are made in one call."""
+    """() -> (carry, losses, what every other step tells) of `steps` steps on drawn data, and
+    whether they are made in one call."""
     rng = np.random.default_rng(5)
     images, outputs = layer is IMAGES, 1 if layer is ROWS else 3
     x = rng.integers(0, 255, (rows, 4, 3), "uint8") if images else rng.normal(size=(rows, 5)).astype("float32")
@@ -47,9 +51,9 @@ def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, st
     y = y[:, 0] if not classes and outputs == 1 else y
     rule = Optimizer.of(optimizer)
     weight = more.pop("weight", None)
-    program = step.Program(
+    program = Program(
         layer=layer, loss=Loss.of(loss), optimizer=rule.structure(), schedule=Schedule.of(schedule), batch=batch,
-        rows=rows, **more,
+        rows=rows, watched=tuple(leaf.path for leaf in trace(layer, x[:1]).leaves), **more,
     )  # fmt: skip
     network = Network(layer).initialised(jax.random.key(0), x[:1])
     state = network.state or {}
@@ -57,21 +61,28 @@ def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, st
         state = {"in": {"mean": jnp.full((4, 3), 100.0), "scale": jnp.linspace(50.0, 80.0, 12).reshape(4, 3)}}
     numbers = {**rule.numbers(), "total": 30, "plateau": 1.0, "offset": 0.0, "skipped": 0}
     order = jnp.asarray(rng.permutation(np.resize(np.arange(rows), -(-rows // batch) * batch)), jnp.int32)
-    data = step.Data(jnp.asarray(x), jnp.asarray(y), weight if weight is None else jnp.asarray(weight))
+    data = Data(jnp.asarray(x), jnp.asarray(y), weight if weight is None else jnp.asarray(weight))
     per_epoch = -(-rows // batch)
 
     def run(carry=None):
         # an epoch is a chunk; a fresh function each time, for JAX knows nothing of `plain()`
         run_chunk = jax.jit(partial(step.run_chunk.__wrapped__, program, per_epoch))
         carry = step.start(program, flatten(network.params), state, numbers) if carry is None else carry
-        losses, done = [], 0
+        losses, measured, done = [], [], 0
         while done < steps:
             now = min(per_epoch, steps - done)
-            segments = np.array([[now - now // 2, 0], [now // 2, 0]], np.int32)  # two calls of it
-            carry, told, *_ = run_chunk(carry, data, order, numbers, jax.random.key(1), done, segments, 2)
+            planned = [(1, 1)] * (now // 2) + [(now % 2, 0)] if now > 1 else [(0, 1)]
+            segments = np.zeros((per_epoch // 2 + 2, 2), np.int32)
+            segments[: len(planned)] = planned
+            carry, told, looks, squares = run_chunk(
+                carry, data, order, numbers, jax.random.key(1), done, segments, len(planned)
+            )
             losses += list(np.asarray(told)[:now])
+            measured.append(jax.tree.map(lambda a, n=now: np.asarray(a)[: max(n // 2, 1)], looks))
             done += now
-        return carry, np.array(losses)
+        for path, value in carry.params.items():
+            np.testing.assert_allclose(squares[path], np.square(np.float64(value)).sum(), rtol=1e-5)
+        return carry, np.array(losses), jax.tree.map(lambda *all: np.concatenate(all), *measured)
 
     carry = step.start(program, flatten(network.params), state, numbers)
     return run, dense_steps.swift(program, carry, data, order, numbers, 0, per_epoch) is not None
@@ -100,14 +111,25 @@ def test_it_goes_as_in_plain_jax(case):
     layer, how = CASES[case]
     run, at_once = chunk(layer, **how)
     assert at_once
-    carry, losses = run()
+    carry, losses, looks = run()
     with plain():
-        wanted, told = run()
+        wanted, told, seen = run()
     np.testing.assert_allclose(losses, told, rtol=1e-4, atol=1e-6)
     assert jax.tree.structure(carry) == jax.tree.structure(wanted)
     for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
-    again, _ = run()
+    rows, batch = how.get("rows", 20), how.get("batch", 8)
+    whole = (seen.step % -(-rows // batch) + 1) * batch <= rows  # the step of JAX measures what fills a batch up too
+    assert whole.sum() >= 3
+    for name in ("step", "loss", "rate", "activation", "gradient", "weights"):
+        a, b = getattr(looks, name), getattr(seen, name)
+        assert a.shape == b.shape
+        near = np.abs(b)
+        if name in ("activation", "gradient"):
+            # numbers that cancel are as near as the root of their squares lets them be
+            a, b, near = a[whole], b[whole], np.sqrt(b[whole][..., :1] * b[whole][..., 2:3]) + near[whole]
+        assert (np.abs(a - b) <= 1e-3 * near + 1e-9).all(), name
+    again, *_ = run()
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(again), strict=True))
 
 

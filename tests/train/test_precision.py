@@ -17,6 +17,7 @@ from pellucid.train import step
 from pellucid.train.losses import MeanSquaredError
 from pellucid.train.optimizers import SGD
 from pellucid.train.precision import FIRST, GROW, MOST, Scale, begin, judged
+from pellucid.train.program import Data, Program
 from pellucid.train.schedules import Schedule
 
 QUICK = {"epochs": 3, "baselines": False, "doctor": "off"}
@@ -45,7 +46,7 @@ def test_the_scale_doubles_after_good_steps_and_halves_at_a_bad_one(before, grad
 def one_step(precision, x, y, rate=0.1, value=None, weights=1.0):
     """(the carry before, after, loss, measured) of one step of a linear unit behind a ReLU unit."""
     layer = Sequential(Dense(1), ReLU(), Output(1))
-    program = step.Program(
+    program = Program(
         layer=layer, loss=MeanSquaredError(), optimizer=SGD(rate).structure(), schedule=Schedule.of("constant"),
         batch=len(x), rows=len(x), watched=("dense1", "relu1", "output1"), precision=precision,
     )  # fmt: skip
@@ -55,7 +56,7 @@ def one_step(precision, x, y, rate=0.1, value=None, weights=1.0):
     carry = step.start(program, params, {}, numbers)
     if value is not None:
         carry = carry._replace(scale=scale(value))
-    data = step.Data(jnp.asarray(x), jnp.asarray(y), None)
+    data = Data(jnp.asarray(x), jnp.asarray(y), None)
     run = jax.jit(
         lambda carry: step._step(program, data, jnp.zeros(1, jnp.int32), numbers, jax.random.key(1), 0, carry, True)
     )

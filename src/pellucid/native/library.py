@@ -17,7 +17,7 @@ from pathlib import Path
 from pellucid.errors import PellucidWarning
 from pellucid.native.devices import several
 
-VERSION = 5  # of what the library's names take and give; source/ffi.cc has the same number
+VERSION = 6  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
 NAMES = (
     "convolve",

@@ -14,7 +14,11 @@ RULES = ("plain", "momentum", "nesterov", "adam")
 
 class DenseSteps(NamedTuple):
     """What is compiled in. widths: inputs, then each layer's outputs; bends: after each layer, from `BENDS`; loss and
-    rule: from `LOSSES` and `RULES`; decoupled: whether decay shrinks the weight itself; examples: of an epoch."""
+    rule: from `LOSSES` and `RULES`; decoupled: whether decay shrinks the weight itself; examples: of an epoch.
+
+    watched: (layer, or 0 for what arrives; whether after what bends it; every so many numbers) for each array that
+    measured updates tell of; without any, none is measured.   every: the same for w and b of each layer in turn.
+    """
 
     widths: tuple[int, ...]
     bends: tuple[str, ...]
@@ -23,11 +27,8 @@ class DenseSteps(NamedTuple):
     decoupled: bool
     batch: int
     examples: int
-
-    @property
-    def moments(self) -> int:
-        """How many arrays like the weights the rule keeps."""
-        return {"plain": 0, "adam": 2}.get(self.rule, 1)
+    watched: tuple[tuple[int, bool, int], ...] = ()
+    every: tuple[int, ...] = ()
 
 
 class Examples(NamedTuple):
@@ -41,29 +42,45 @@ class Examples(NamedTuple):
     scale: jax.Array
 
 
-def dense_steps(
-    steps: DenseSteps, examples: Examples, counts: Any, settings: Any, rates: Any, sums: Any, losses: Any,
-    arrays: Sequence[jax.Array],
-) -> tuple[jax.Array, jax.Array, list[jax.Array]]:  # fmt: skip
-    """-> sums, losses and arrays after the updates, each written over the one that was given.
+class Told(NamedTuple):
+    """losses: [most], each batch's mean.   Of measured updates by segment: activation, gradient: [held, watched, 5],
+    the fields of `network.probes.FIELDS`; weights: [held, 2 * layers, 3], mean squares of a sample of gradient, update
+    and weight.   squares: [2 * layers], sums of squares after all.   sums: as given, with the losses added."""
 
-    counts: int32 [4]: updates, number of the first one's batch in the epoch, examples before `order`, and the first
-    one's place in `losses` and `rates`.   settings: float32 [5]: decay, momentum, b1, b2, eps.   rates: [3, most]: the
-    learning rate, and Adam's a and b (`optimizers.scale_by_adam`).   sums: [2], added to: losses of all examples, and
-    their number.   losses: [most]: each batch's mean.   arrays: w [n, width] and b [width] (or empty) of each layer in
-    turn, then the first moments of all, then the second ones.
+    losses: jax.Array
+    activation: jax.Array
+    gradient: jax.Array
+    weights: jax.Array
+    squares: jax.Array
+    sums: jax.Array
+
+
+def dense_steps(
+    steps: DenseSteps, examples: Examples, segments: Any, counts: Any, settings: Any, rates: Any, sums: Any,
+    arrays: Sequence[jax.Array],
+) -> tuple[Told, list[jax.Array]]:  # fmt: skip
+    """-> what is told, and the arrays after the updates, each written over the one that was given.
+
+    segments: int32 [held, 2]: plain updates, then measured ones (0 or 1).   counts: int32 [3]: segments to go through,
+    the number of the first batch in the epoch, examples before `order`.   settings: float32 [5]: decay, momentum, b1,
+    b2, eps.   rates: [3, most]: of each update the learning rate, and Adam's a and b (`optimizers.scale_by_adam`).
+    sums: [2]: losses of all examples, and their number.   arrays: w [n, width] and b [width] (or empty) of each layer
+    in turn, then the first moments of all, then the second ones.
     """
-    given = [*examples, counts, settings, rates, sums, losses, *arrays]
-    first = len(given) - len(arrays) - 2
-    results = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in given[first:]]
+    given = [*examples, segments, counts, settings, rates, sums, *arrays]
+    layers, watched, held, most = len(steps.bends), len(steps.watched), segments.shape[0], rates.shape[1]
+    told = (most,), (held, watched, 5), (held, watched, 5), (held, 2 * layers, 3), (2 * layers,), (2,)  # as `Told`
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (*told, *(a.shape for a in arrays))]
     kinds = [LOSSES.index(steps.loss), RULES.index(steps.rule), int(steps.decoupled)]
+    over = {len(given) - i: len(results) - i for i in range(1, len(arrays) + 2)}  # the arrays, and the sums before them
     call = jax.ffi.ffi_call(
-        "pellucid_dense_steps", results, vmap_method="sequential",
-        input_output_aliases={first + i: i for i in range(len(results))},
+        "pellucid_dense_steps", results, vmap_method="sequential", input_output_aliases=over,
     )  # fmt: skip
-    sums, losses, *arrays = call(
+    every = steps.every if steps.watched else (1,) * 2 * layers
+    made = call(
         *given, widths=np.array(steps.widths, np.int64), kinds=np.array(kinds, np.int64),
         bends=np.array([BENDS.index(bend) for bend in steps.bends], np.int64),
         batch=np.int64(steps.batch), examples=np.int64(steps.examples),
+        watched=np.array(steps.watched, np.int64).reshape(-1), every=np.array(every, np.int64),
     )  # fmt: skip
-    return sums, losses, list(arrays)
+    return Told(*made[: len(told)]), list(made[len(told) :])

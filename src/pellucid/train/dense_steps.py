@@ -1,14 +1,15 @@
-"""Steps of a dense network that nobody measures, as one native call: forward, backward and every weight's update.
+"""A chunk of a dense network's steps as one native call: forward, backward, every weight's update, and the signals.
 
 XLA runs such a step as some forty small programs, with each gradient written down and read again; for small networks
 that is most of what a step takes. `swift` says whether a training can take the call (a plain stack of `Dense` layers,
-a common loss and optimizer, batches that fit a cache, on a CPU), and how; where it cannot, and on measured steps, the
-step of `step.py` serves, which is also what the call is held against in the tests.
+a common loss and optimizer, batches that fit a cache, on a CPU), and how; where it cannot the step of `step.py` serves,
+which is also what the call is held against in the tests. Of a batch that is filled up the call measures the examples
+that there are; the step of `step.py` measures what fills it up too.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,11 @@ from pellucid.network.activations import Identity, ReLU, Sigmoid, Tanh
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Flatten, Input, Output
 from pellucid.network.layer import Layer, flatten, join
+from pellucid.network.probes import BINS
+from pellucid.signals.sampling import stride
 from pellucid.train.losses import CrossEntropy, MeanSquaredError
 from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov, from_zero
-
-if TYPE_CHECKING:
-    from pellucid.train.step import Carry, Data, Program
+from pellucid.train.program import Arrays, Carry, Data, Measured, Program
 
 LARGEST = 1024  # rows of a batch: of larger ones the products of a general library are as quick
 BENDS: dict[type[Layer], str] = {Identity: "identity", ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
@@ -32,71 +33,93 @@ RULES = {
     SGD: "plain", GradientDescent: "plain", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adam",
 }  # fmt: skip
 
-Taken = tuple[Any, jax.Array]  # the carry, and the losses of the chunk's steps
-Plain = Callable[[Any, jax.Array, Any], Taken]  # (carry, losses, how many steps) -> both after them
+# (segments, count) -> what `step.run_chunk` gives: carry, losses, what was measured, the weights' sums of squares
+Chunk = Callable[[jax.Array, Any], tuple[Carry, jax.Array, Measured, Arrays]]
 
 
 class Stack(NamedTuple):
-    """A network that is a line of dense layers. paths: of these; standardised: the path of the `Input`, if any."""
+    """A network that is a line of dense layers. paths: of these; standardised: the path of the `Input`, if any;
+    leaves: by path of every layer, the dense layer that it comes after (0: none), whether what bends that layer's
+    outputs lies between, and the shape of what comes out."""
 
     paths: tuple[str, ...]
     widths: tuple[int, ...]
     bends: tuple[str, ...]
     standardised: str | None
+    leaves: dict[str, tuple[int, bool, tuple[int, ...]]]
 
 
-def swift(
-    program: "Program", carry: "Carry", data: "Data", order: Any, numbers: Any, first: Any, most: int
-) -> Plain | None:
-    """How plain steps are made in one call, in a chunk that begins with `carry` and has `most` steps; None: not so."""
+def swift(program: Program, carry: Carry, data: Data, order: Any, numbers: Any, first: Any, most: int) -> Chunk | None:
+    """How the steps of a chunk of at most `most`, which begins with `carry`, are made in one call; None: not so."""
     if not _suits(program, data):
         return None
     stack = stacked_dense(program.layer, data.x.shape[1:], data.x.dtype == jnp.uint8)
-    if stack is None or not _answers(program, data, stack.widths[-1]):
+    if stack is None or not _answers(program, data, stack.widths[-1]) or not set(program.watched) <= set(stack.leaves):
         return None
     paths = [join(path, name) for path in stack.paths for name in ("w", "b")]
     if not set(carry.params) <= set(paths) or not usable(*carry.params.values()):
         return None
-    rule = RULES[type(program.optimizer)]
-    steps = DenseSteps(
-        stack.widths, stack.bends, program.loss.name, rule, program.optimizer.decoupled, program.batch, program.rows
-    )
+    steps = _steps(program, stack, [carry.params[path].shape if path in carry.params else (0,) for path in paths])
     examples = _examples(program, carry, data, order, stack)
-    began, rates = carry.step, _rates(program, carry, numbers, most, rule)
+    rates = _rates(program, carry, numbers, most, steps.rule)
     settings = jnp.stack([
         jnp.asarray(numbers.get(name, 0.0), jnp.float32) for name in ("weight_decay", "momentum", "b1", "b2", "eps")
     ])  # fmt: skip
     settings = settings if program.optimizer.weight_decay else settings.at[0].set(0.0)
 
-    def plain(carry: "Carry", losses: jax.Array, count: Any) -> Taken:
-        counts = jnp.stack([
-            jnp.asarray(n, jnp.int32) for n in (count, carry.step - first, numbers["skipped"], carry.step - began)
-        ])  # fmt: skip
-        kept = _moments(carry.optimizer)
-        trees = [carry.params, *kept]
+    def chunk(segments: jax.Array, count: Any) -> tuple[Carry, jax.Array, Measured, Arrays]:
+        counts = jnp.stack([jnp.asarray(n, jnp.int32) for n in (count, carry.step - first, numbers["skipped"])])
+        trees = [carry.params, *_moments(carry.optimizer)]
         empty = jnp.zeros((0,), jnp.float32)
         arrays = [tree.get(path, empty) for tree in trees for path in paths]
         sums = jnp.stack([carry.loss, carry.weight])
-        sums, losses, arrays = dense_steps(steps, examples, counts, settings, rates, sums, losses, arrays)
+        told, arrays = dense_steps(steps, examples, segments, counts, settings, rates, sums, arrays)
         parts = [arrays[i * len(paths) : (i + 1) * len(paths)] for i in range(len(trees))]
         params, *kept = ({p: a for p, a in zip(paths, part, strict=True) if p in carry.params} for part in parts)
-        return carry._replace(
-            params=params, optimizer=_with_moments(carry.optimizer, kept, count), step=carry.step + count, loss=sums[0],
-            weight=sums[1],
-        ), losses  # fmt: skip
+        measured = segments[:, 1] if program.watched else jnp.zeros_like(segments[:, 1])
+        made = jnp.where(jnp.arange(len(segments)) < count, segments[:, 0] + measured, 0)
+        after = carry._replace(
+            params=params, optimizer=_with_moments(carry.optimizer, kept, made.sum()), step=carry.step + made.sum(),
+            loss=told.sums[0], weight=told.sums[1],
+        )  # fmt: skip
+        last = jnp.maximum(jnp.cumsum(made) - 1, 0)  # the measured step of each segment, from the chunk's first
+        own = jnp.array([paths.index(path) for path in carry.params])
+        rows = Measured(
+            carry.step + last, told.losses[last], rates[0][last], told.activation, told.gradient, told.weights[:, own],
+            jnp.zeros((len(segments), 0, BINS), jnp.float32),
+        )  # fmt: skip
+        return after, told.losses, rows, {path: told.squares[paths.index(path)] for path in carry.params}
 
-    return plain
+    return chunk
+
+
+def _steps(program: Program, stack: Stack, shapes: list[tuple[int, ...]]) -> DenseSteps:
+    """shapes: of w and b of each layer in turn."""
+
+    def watched(path: str) -> tuple[int, bool, int]:
+        layer, bent, shape = stack.leaves[path]
+        return layer, bent, stride((program.batch, *shape))
+
+    optimizer = program.optimizer
+    return DenseSteps(
+        stack.widths, stack.bends, program.loss.name, RULES[type(optimizer)], optimizer.decoupled, program.batch,
+        program.rows, tuple(watched(path) for path in program.watched), tuple(stride(shape) for shape in shapes),
+    )  # fmt: skip
 
 
 def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Stack | None:
     """The line of dense layers that a network is, for examples of this shape; None where it is anything else.
 
-    >>> net = Sequential(Input(shape=(2, 2)), Flatten(), ("a", Dense(3)), ReLU(), ("b", Dense(1)))
-    >>> stacked_dense(net, (2, 2), False)
-    Stack(paths=('a', 'b'), widths=(4, 3, 1), bends=('relu', 'identity'), standardised='input1')
+    >>> net = Sequential(Input(shape=(2, 2)), Flatten(), ("a", Dense(3)), ("r", ReLU()), ("b", Dense(1)))
+    >>> found = stacked_dense(net, (2, 2), False)
+    >>> found[:4]
+    (('a', 'b'), (4, 3, 1), ('relu', 'identity'), 'input1')
+    >>> found.leaves["flatten1"], found.leaves["a"], found.leaves["r"]
+    ((0, False, (4,)), (1, False, (3,)), (1, True, (3,)))
     """
     paths: list[str] = []
     widths, bends, flat, standardised = [math.prod(shape)], list[str](), len(shape) == 1, None
+    leaves: dict[str, tuple[int, bool, tuple[int, ...]]] = {}
     for place, (path, part) in enumerate(_line(top)):
         kind = type(part)
         if kind is Input and place == 0 and not cast(Input, part).padded:
@@ -111,9 +134,10 @@ def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Sta
             bends[-1] = BENDS[kind]
         else:
             return None
+        leaves[path] = len(paths), bool(bends and bends[-1]), (widths[-1],) if flat else tuple(shape)
     if not paths or bends[-1] not in ("", "identity") or (bytes_arrive and standardised is None):
         return None
-    return Stack(tuple(paths), tuple(widths), tuple(bend or "identity" for bend in bends), standardised)
+    return Stack(tuple(paths), tuple(widths), tuple(bend or "identity" for bend in bends), standardised, leaves)
 
 
 def _line(top: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -125,7 +149,7 @@ def _line(top: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
         yield from _line(part, join(path, name))
 
 
-def _suits(program: "Program", data: "Data") -> bool:
+def _suits(program: Program, data: Data) -> bool:
     """Whether this is a training without anything out of the ordinary."""
     o = program.optimizer
     extra = (
@@ -137,7 +161,7 @@ def _suits(program: "Program", data: "Data") -> bool:
     return simple and not any(extra) and plain and data.x.dtype in (jnp.uint8, jnp.float32)
 
 
-def _answers(program: "Program", data: "Data", outputs: int) -> bool:
+def _answers(program: Program, data: Data, outputs: int) -> bool:
     """Whether the kernel knows this loss, of such targets."""
     loss, y = program.loss, data.y
     if type(loss) is CrossEntropy:
@@ -146,7 +170,7 @@ def _answers(program: "Program", data: "Data", outputs: int) -> bool:
     return type(loss) is MeanSquaredError and alike and y.dtype == jnp.float32
 
 
-def _examples(program: "Program", carry: "Carry", data: "Data", order: Any, stack: Stack) -> Examples:
+def _examples(program: Program, carry: Carry, data: Data, order: Any, stack: Stack) -> Examples:
     none = jnp.zeros((0,), jnp.float32)
     state = flatten(carry.state)
     mean, scale = none, none
@@ -156,7 +180,7 @@ def _examples(program: "Program", carry: "Carry", data: "Data", order: Any, stac
     return Examples(data.x, data.y, order, mean, scale)
 
 
-def _rates(program: "Program", carry: "Carry", numbers: Any, most: int, rule: str) -> jax.Array:
+def _rates(program: Program, carry: Carry, numbers: Any, most: int, rule: str) -> jax.Array:
     """[3, most]: the learning rate of each step from the chunk's first, and what undoes Adam's start at 0."""
     steps = jnp.arange(most)
     rate = jax.vmap(lambda step: program.rate(step, numbers))(carry.step + steps)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pellucid.data import Part
 from pellucid.network.rows import pad_rows
-from pellucid.train.step import Data, Program
+from pellucid.train.program import Data, Program
 
 Taken = tuple[Data, jax.Array]
 CHUNK_BYTES = 128 << 20  # of the examples of one chunk, where they are not all on the device

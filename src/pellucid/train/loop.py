@@ -36,11 +36,12 @@ from pellucid.train.metrics import Metric
 from pellucid.train.optimizers import Optimizer
 from pellucid.train.order import Orders, by_blocks, by_rows
 from pellucid.train.precision import Precision, to_record
+from pellucid.train.program import Program
 from pellucid.train.schedules import Schedule
 from pellucid.train.shard_feed import ShardFeed
 from pellucid.train.shards import Orders as ShardOrders
 from pellucid.train.shards import filled
-from pellucid.train.step import Program, start, zeros_like
+from pellucid.train.step import start, zeros_like
 from pellucid.train.units import Units
 
 SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores

@@ -12,8 +12,8 @@ from pellucid.data import Part
 from pellucid.network.rows import pad_rows
 from pellucid.train.feed import CHUNK_BYTES
 from pellucid.train.mesh import by_rows
+from pellucid.train.program import Data, Program
 from pellucid.train.shards import Orders, dealt
-from pellucid.train.step import Data, Program
 
 
 class ShardFeed:

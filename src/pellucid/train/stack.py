@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pellucid.train.step import Carry, copied
+from pellucid.train.program import Carry
+from pellucid.train.step import copied
 
 # what differs from one to the other: all but the number of updates made, so that batches are taken at once for all
 APART = Carry(params=0, state=0, optimizer=0, step=None, loss=0, weight=0, carried=0, scale=0)  # pyright: ignore

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.train.loop import Loop
+from pellucid.train.program import Carry
 from pellucid.train.stack import APART, one_of, shapes, stacked
-from pellucid.train.step import Carry, run_chunk
+from pellucid.train.step import run_chunk
 
 
 def alike(a: Loop, b: Loop) -> bool:

@@ -392,13 +392,15 @@ long allowed() {
   return found;
 }
 
-// widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled.
-// counts: updates, number of the first batch, examples before `order`, place in `losses`. settings: decay, momentum,
-// b1, b2, eps. Then weights and biases of each layer in turn (a bias may be empty), all first moments, all second ones.
+// widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled;
+// watched: three numbers for each (see `Watched`); every: of w and b in turn. counts: segments, number of the first
+// batch, examples before `order`. settings: decay, momentum, b1, b2, eps. Then weights and biases of each layer in turn
+// (a bias may be empty), all first moments, all second ones.
 ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, Numbers kinds, int64_t batch,
-                       int64_t examples, Floats x, Floats y, Floats order, Floats mean, Floats scale, Floats counts,
-                       Floats settings, Floats rates, Floats sums, Floats losses, ffi::RemainingArgs given,
-                       Result new_sums, Result new_losses, ffi::RemainingRets moved) {
+                       int64_t examples, Numbers watched, Numbers every, Floats x, Floats y, Floats order, Floats mean,
+                       Floats scale, Floats segments, Floats counts, Floats settings, Floats rates, Floats sums,
+                       ffi::RemainingArgs given, Result losses, Result activation, Result gradient, Result weights,
+                       Result squares, Result new_sums, ffi::RemainingRets moved) {
   DenseSteps s{};
   s.layers = static_cast<long>(bends.size());
   std::vector<long> wide(widths.begin(), widths.end());
@@ -410,12 +412,19 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   s.decay = set[0], s.momentum = set[1], s.b1 = set[2], s.b2 = set[3], s.eps = set[4];
   const int* count = static_cast<const int*>(counts.untyped_data());
   s.batch = batch, s.examples = examples;
-  s.count = count[0], s.position = count[1], s.skipped = count[2];
+  s.segments = static_cast<const int*>(segments.untyped_data());
+  s.held = segments.dimensions()[0], s.count = count[0], s.position = count[1], s.skipped = count[2];
   s.bytes = x.element_type() == ffi::DataType::U8;
   s.x = x.untyped_data(), s.y = y.untyped_data();
   s.order = order.element_count() == 0 ? nullptr : static_cast<const int*>(order.untyped_data());
   s.mean = at(mean), s.scale = at(scale), s.means = static_cast<long>(mean.element_count());
-  s.rates = at(rates) + count[3], s.most = rates.dimensions()[1];
+  s.rates = at(rates), s.most = rates.dimensions()[1];
+  std::vector<Watched> looked_at;
+  for (size_t i = 0; i + 2 < watched.size(); i += 3)
+    looked_at.push_back({static_cast<long>(watched[i]), static_cast<long>(watched[i + 1]), static_cast<long>(watched[i + 2])});
+  const std::vector<long> strides(every.begin(), every.end());
+  s.watched = looked_at.data(), s.watches = static_cast<long>(looked_at.size()), s.every = strides.data();
+  s.activation = at(activation), s.gradient = at(gradient), s.weights = at(weights), s.squares = at(squares);
   std::vector<float*> arrays(given.size());
   for (size_t i = 0; i < given.size(); ++i) {
     const auto from = given.get<ffi::AnyBuffer>(i);
@@ -430,7 +439,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   const size_t kept = 2 * static_cast<size_t>(s.layers);
   s.m = arrays.size() > kept ? arrays.data() + kept : nullptr;
   s.v = arrays.size() > 2 * kept ? arrays.data() + 2 * kept : nullptr;
-  s.sums = over(sums, new_sums), s.losses = over(losses, new_losses) + count[3];
+  s.sums = over(sums, new_sums), s.losses = at(losses);
   return guarded([&] {
     const long here = std::min<long>(static_cast<long>(threads.num_threads()), std::min(allowed(), kMostThreads));
     Crew crew(threads, std::max<long>(1, std::min<long>(here, s.work() / kWorth)));
@@ -443,7 +452,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 5; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 6; }
 
 #pragma GCC visibility push(default)
 
@@ -490,9 +499,11 @@ PELLUCID_CALL(recur_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>(
                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                               .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_steps, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("widths").Attr<Numbers>("bends")
-                               .Attr<Numbers>("kinds").Attr<int64_t>("batch").Attr<int64_t>("examples").Arg<Floats>()
+                               .Attr<Numbers>("kinds").Attr<int64_t>("batch").Attr<int64_t>("examples")
+                               .Attr<Numbers>("watched").Attr<Numbers>("every").Arg<Floats>().Arg<Floats>()
                                .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
-                               .Arg<Floats>().Arg<Floats>().Arg<Floats>().RemainingArgs().Ret<ffi::AnyBuffer>()
-                               .Ret<ffi::AnyBuffer>().RemainingRets());
+                               .Arg<Floats>().Arg<Floats>().RemainingArgs().Ret<ffi::AnyBuffer>()
+                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().RemainingRets());
 
 #pragma GCC visibility pop

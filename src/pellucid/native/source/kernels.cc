@@ -18,6 +18,7 @@ namespace {
 #include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
+#include "told.h"
 #include "steps.h"
 
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,

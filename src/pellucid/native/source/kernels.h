@@ -100,7 +100,13 @@ enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
 enum class DenseLoss : long { cross_entropy = 0, squares = 1 };
 enum class DenseRule : long { plain = 0, momentum = 1, nesterov = 2, adam = 3 };
 
-// `count` updates of a network of dense layers, batch after batch of an epoch; weights and moments are written over.
+// What is looked at on measured steps: a layer's outputs and their gradient, before or after what bends them; of layer 0
+// what arrives.
+struct Watched {
+  long layer, bent, step;  // every step-th number is looked at
+};
+
+// Updates of a network of dense layers, batch after batch of an epoch; weights and moments are written over.
 struct DenseSteps {
   long layers;
   const long* widths;      // [layers + 1]: inputs, then each layer's outputs
@@ -110,7 +116,9 @@ struct DenseSteps {
   bool decoupled;          // whether decay shrinks the weight itself, and is no part of the gradient
   float decay, momentum, b1, b2, eps;
   long batch, examples;    // of an epoch; the last batch is what is left
-  long count, position;    // updates, and the number of the first one's batch in the epoch
+  const int* segments;     // [held, 2]: plain updates, then measured ones (0 or 1)
+  long count, held;        // segments to go through, and those there is room for
+  long position;           // the number of the first update's batch in the epoch
   long skipped;            // examples before the first of `order`
   bool bytes;              // x is unsigned bytes, not floats
   const void* x;           // [n, inputs]
@@ -121,8 +129,14 @@ struct DenseSteps {
   const float* rates;      // [3, most]: the rate, and what undoes Adam's start at 0: a, b
   long most;
   float **w, **b, **m, **v;  // w, b: [layers], b null for none; m, v: [2 * layers], of w and b in turn
-  float* losses;           // [count]: each batch's mean
+  float* losses;           // [most]: each batch's mean
   float* sums;             // losses of all examples and their number, added to
+  const Watched* watched;  // [watches]; none: no update is measured
+  long watches;
+  const long* every;       // [2 * layers]: every so many numbers of w and b in turn are looked at
+  float *activation, *gradient;  // [held, watches, 5]: see `told.h`
+  float* weights;          // [held, 2 * layers, 3]: mean squares of gradient, update and weight
+  float* squares;          // [2 * layers]: sums of squares of w and b after all updates
 
   // multiplications of a step forward
   long work() const {

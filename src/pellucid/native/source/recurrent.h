@@ -8,7 +8,6 @@ inline Parts shares(Parallel& pool, long batch) {
   return Parts(batch, each < kMostRows ? (each > 0 ? each : 1) : kMostRows);
 }
 
-inline long up(long n, long to) { return (n + to - 1) / to * to; }
 
 // u [width, gates * width] as panels [units / kLanes][width][gates][kLanes]: all gates of some units side by side.
 inline void pack_gates(Parallel& pool, const float* u, long width, long gates, float* to) {

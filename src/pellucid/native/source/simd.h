@@ -19,6 +19,20 @@ PELLUCID_INLINE Vec load(const float* p) { return *reinterpret_cast<const LooseV
 PELLUCID_INLINE void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 PELLUCID_INLINE Vec splat(float a) { return a - Vec{}; }
 
+inline long least(long a, long b) { return a < b ? a : b; }
+inline long most(long a, long b) { return a > b ? a : b; }
+inline long up(long n, long to) { return (n + to - 1) / to * to; }
+
+template <typename Join>
+PELLUCID_INLINE float across(Vec v, Join join) {
+  float all = v[0];
+  for (int i = 1; i < kLanes; ++i) all = join(all, v[i]);
+  return all;
+}
+PELLUCID_INLINE float total(Vec v) {
+  return across(v, [](float a, float b) { return a + b; });
+}
+
 // The first n of a vector's floats, the others 0.
 PELLUCID_INLINE Vec load_some(const float* p, long n) {
   if (n >= kLanes) return load(p);

@@ -8,9 +8,6 @@
 constexpr long kMovedAtHome = 1 << 18;  // weights whose moments are kept in panels too: they stay in the caches
 constexpr long kRowsForTiles = 8;  // from so many on, the way back through a layer is a product of tiles
 
-inline long least(long a, long b) { return a < b ? a : b; }
-inline long most(long a, long b) { return a > b ? a : b; }
-
 inline long padded(long n) { return up(n, kTileColumns) + 16; }  // an odd number of cache lines from row to row
 
 struct Share {
@@ -26,6 +23,9 @@ struct DenseWork {
   Arrays wt, x, dz;     // panels of the transpose, outputs [batch, padded], their gradients
   Scratch mean, inverse, loss;
   Scratch x_next[2];  // of the next example: what arrives, and the first layer's outputs
+  Arrays z, dy;       // of measured steps: outputs before they are bent, and the gradient of what they are bent to
+  std::unique_ptr<WeightSample[]> samples;  // of w and b in turn
+  bool measured = false;  // this step
   bool at_home = false;
   bool ahead = false;  // whether x has these already
   std::unique_ptr<Share[]> shares;  // of the weights: a task each
@@ -33,7 +33,8 @@ struct DenseWork {
 
   DenseWork(const DenseSteps& s, Parallel& pool)
       : s(s), pool(pool), w(new Scratch[s.layers + 1]), m(new Scratch[s.layers + 1]), v(new Scratch[s.layers + 1]),
-        wt(new Scratch[s.layers + 1]), x(new Scratch[s.layers + 1]), dz(new Scratch[s.layers + 1]) {
+        wt(new Scratch[s.layers + 1]), x(new Scratch[s.layers + 1]), dz(new Scratch[s.layers + 1]),
+        z(new Scratch[s.layers + 1]), dy(new Scratch[s.layers + 1]), samples(new WeightSample[2 * s.layers]) {
     long weights = 0;
     for (long l = 1; l <= s.layers; ++l) weights += width_of(l - 1) * width_of(l);
     at_home = weights <= kMovedAtHome;
@@ -100,8 +101,9 @@ struct DenseWork {
   }
 
   // One update from `rows` examples, those of `order` or the first ones. Returns the sum of their losses.
-  // next: the order of the next step in this call, if there is one.
-  float step(const int* order, const int* next, long rows, long t) {
+  // next: the order of the next step, if there is one that is not measured.   segment: of a measured step, else -1.
+  float step(const int* order, const int* next, long rows, long t, long segment) {
+    measured = segment >= 0;
     if (!ahead) arrange(order, rows);
     for (long l = ahead ? 2 : 1; l < s.layers; ++l)
       each_panel(l, rows, [&](long p, long begin, long end) { forward(l, p, begin, end); });
@@ -109,9 +111,14 @@ struct DenseWork {
     pool.each(share.parts, [&](long part) { last(order, rows, share.begin(part), share.begin(part + 1)); });
     for (long l = s.layers - 1; l > 1; --l)
       each_panel(l - 1, rows, [&](long p, long begin, long end) { backward(l, p, begin, end); });
-    ahead = next != nullptr && looks_ahead();
+    if (measured) tell_outputs(rows, segment);
+    ahead = next != nullptr && looks_ahead() && !measured;
     if (ahead) take_example(next[0], x_next[0].data());
     move_all(rows, t);
+    if (measured)
+      pool.each(2 * s.layers, [&](long i) {
+        if (samples[i].many > 0) samples[i].tell(s.weights + (segment * 2 * s.layers + i) * 3);
+      });
     for (long l = 0; l < 2 && ahead; ++l) x[l].swap(x_next[l]);
     float sum = 0;
     for (long i = 0; i < rows; ++i) sum += loss.data()[i];
@@ -210,7 +217,10 @@ struct DenseWork {
       Vec sums[2] = {first[0], first[1]};
       const float* w = panel(l, p);
       one_row(sums, n, given + begin * from, [=](long k, int j) { return load(w + k * kTileColumns + j * kLanes); });
-      for (int j = 0; j < 2; ++j) store(x[l].data() + begin * to + o + j * kLanes, bent(sums[j], bend));
+      for (int j = 0; j < 2; ++j) {
+        if (measured) store(z[l].data() + begin * to + o + j * kLanes, sums[j]);
+        store(x[l].data() + begin * to + o + j * kLanes, bent(sums[j], bend));
+      }
       return;
     }
     const Parts down(end - begin, kTileRows);
@@ -221,9 +231,12 @@ struct DenseWork {
         Vec sums[kRows][2];
         for (int r = 0; r < kRows; ++r) sums[r][0] = first[0], sums[r][1] = first[1];
         multiply(sums, n, given + m * from, from, [](long k) { return k; }, panel(l, p), kTileColumns);
-        float* y = x[l].data() + m * to + o;
+        float *y = x[l].data() + m * to + o, *unbent = measured ? z[l].data() + m * to + o : nullptr;
         for (int r = 0; r < kRows; ++r)
-          for (int j = 0; j < 2; ++j) store(y + r * to + j * kLanes, bent(sums[r][j], bend));
+          for (int j = 0; j < 2; ++j) {
+            if (unbent != nullptr) store(unbent + r * to + j * kLanes, sums[r][j]);
+            store(y + r * to + j * kLanes, bent(sums[r][j], bend));
+          }
       });
     }
   }
@@ -260,7 +273,7 @@ struct DenseWork {
   }
 
   static float cross_entropy(const float* z, long n, long label, float share, float* slope) {
-    Vec high = splat(-__builtin_inff()), total = {};
+    Vec high = splat(-__builtin_inff()), sums = {};
     for (long j = 0; j < n; j += kLanes) {
       const Vec v = filled(load(z + j), n - j, -__builtin_inff());
       high = ((v > high) | (v != v)) ? v : high;
@@ -269,9 +282,9 @@ struct DenseWork {
     for (long j = 0; j < n; j += kLanes) {
       const Vec e = filled(exponential(load(z + j) - top), n - j, 0.0f);
       store(slope + j, e);
-      total += e;
+      sums += e;
     }
-    const float sum = across(total, [](float a, float b) { return a + b; });
+    const float sum = total(sums);
     if (label < 0 || label >= n) {  // a class that is none: no loss, no gradient
       for (long j = 0; j < n; ++j) slope[j] = 0;
       return 0;
@@ -297,12 +310,6 @@ struct DenseWork {
     for (int i = 0; i < kLanes; ++i) lane[i] = i;
     return lane < static_cast<int>(left) ? v : splat(with);
   }
-  template <typename Join>
-  static PELLUCID_INLINE float across(Vec v, Join join) {
-    float all = v[0];
-    for (int i = 1; i < kLanes; ++i) all = join(all, v[i]);
-    return all;
-  }
 
   // dz of layer l - 1, of the inputs of one panel
   void backward(long l, long p, long begin, long end) {
@@ -318,10 +325,12 @@ struct DenseWork {
         Vec sums[kRows][2] = {};
         multiply(sums, n, dz[l].data() + m * from, from, [](long k) { return k; }, panel, kTileColumns);
         const float* y = x[l - 1].data() + m * to + i;
-        float* out = dz[l - 1].data() + m * to + i;
+        float *out = dz[l - 1].data() + m * to + i, *unbent = measured ? dy[l - 1].data() + m * to + i : nullptr;
         for (int r = 0; r < kRows; ++r)
-          for (int j = 0; j < 2; ++j)
+          for (int j = 0; j < 2; ++j) {
+            if (unbent != nullptr) store(unbent + r * to + j * kLanes, sums[r][j]);
             store(out + r * to + j * kLanes, sums[r][j] * slope(load(y + r * to + j * kLanes), bend));
+          }
       });
     }
   }
@@ -331,18 +340,56 @@ struct DenseWork {
     for (long m = begin; m < end; ++m) {
       float* out = dz[l - 1].data() + m * to + first;
       const float* g = dz[l].data() + m * from;
-      for (long i = 0; i < many; ++i) {
-        Vec sums[2] = {};
-        for (long p = 0; p < panels(l); ++p) {
-          const float *slopes = g + p * kTileColumns, *w = panel(l, p) + (first + i) * kTileColumns;
-          for (int j = 0; j < 2; ++j) sums[j] += load(slopes + j * kLanes) * load(w + j * kLanes);
-        }
-        out[i] = across(sums[0] + sums[1], [](float a, float b) { return a + b; });
-      }
+      for (long i = 0; i < many; ++i) out[i] = back_to(l, first + i, g);
+      if (measured) std::memcpy(dy[l - 1].data() + m * to + first, out, static_cast<size_t>(many) * sizeof(float));
       const float* y = x[l - 1].data() + m * to + first;
       for (int j = 0; j < 2; ++j)
         store(out + j * kLanes, load(out + j * kLanes) * slope(load(y + j * kLanes), s.bends[l - 2]));
     }
+  }
+
+  // The gradient of one input of layer l, from that of the layer's outputs g.
+  float back_to(long l, long input, const float* g) {
+    Vec sums[2] = {};
+    for (long p = 0; p < panels(l); ++p) {
+      const float *slopes = g + p * kTileColumns, *w = panel(l, p) + input * kTileColumns;
+      for (int j = 0; j < 2; ++j) sums[j] += load(slopes + j * kLanes) * load(w + j * kLanes);
+    }
+    return total(sums[0] + sums[1]);
+  }
+
+  // -- what a measured step tells
+
+  void begin_to_tell() {
+    for (long l = 1; l <= s.layers && s.watches > 0; ++l) {
+      zeroed(z[l], s.batch * padded(width_of(l))), zeroed(dy[l], s.batch * padded(width_of(l)));
+      samples[2 * l - 2].begin(width_of(l - 1) * width_of(l), s.every[2 * l - 2]);
+      if (s.b[l - 1] != nullptr) samples[2 * l - 1].begin(width_of(l), s.every[2 * l - 1]);
+    }
+  }
+
+  // Of the examples that there are: what a batch is filled up with elsewhere tells nothing.
+  void tell_outputs(long rows, long segment) {
+    pool.each(2 * s.watches, [&](long task) {
+      const long which = task / 2;
+      const Watched& at = s.watched[which];
+      const long n = width_of(at.layer), apart = padded(n);
+      Scratch sample(sampled(rows * n, at.step));
+      const auto from = [&](Scratch& array) {
+        return take_sample(rows, n, at.step, sample.data(), [&](long i, long j) { return array.data()[i * apart + j]; });
+      };
+      const bool bends = at.layer > 0 && at.layer < s.layers;  // else there is one array for both
+      long many = 0;
+      if (task % 2 == 0) {
+        many = from(at.bent != 0 || !bends ? x[at.layer] : z[at.layer]);
+      } else if (at.layer > 0) {
+        many = from(at.bent != 0 && bends ? dy[at.layer] : dz[at.layer]);
+      } else {
+        many = take_sample(rows, n, at.step, sample.data(),
+                           [&](long i, long j) { return back_to(1, j, dz[1].data() + i * padded(width_of(1))); });
+      }
+      moments(sample.data(), many, (task % 2 == 0 ? s.activation : s.gradient) + (segment * s.watches + which) * kFields);
+    });
   }
 
   // -- moving the weights
@@ -358,8 +405,9 @@ struct DenseWork {
     return load(each);
   }
 
+  // What is taken from the weights w.
   template <DenseRule Rule>
-  PELLUCID_INLINE Vec moved(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
+  PELLUCID_INLINE Vec update(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
     const bool pulled = matrix && s.decay != 0;
     if (pulled && !s.decoupled) g += s.decay * w;
     Vec way = g;
@@ -372,21 +420,24 @@ struct DenseWork {
       way = r.a * m / (root(v) + r.b * s.eps);
     }
     if (pulled && s.decoupled) way += s.decay * w;
-    return w - r.rate * way;
+    return r.rate * way;
   }
 
-  template <DenseRule Rule>
-  PELLUCID_INLINE void move(float* w, Vec g, float* m, float* v, long left, const Rates& r, bool matrix) const {
+  // Told: the step is measured, and `to` takes the sample; at: the place of the vector's first number in the array
+  template <DenseRule Rule, bool Told>
+  PELLUCID_INLINE void move(float* w, Vec g, float* m, float* v, long left, const Rates& r, bool matrix,
+                            WeightSample* to, long at, long counted) const {
     constexpr bool kFirst = Rule != DenseRule::plain, kSecond = Rule == DenseRule::adam;
     Vec first = kFirst ? load_some(m, left) : Vec{}, second = kSecond ? load_some(v, left) : Vec{};
-    const Vec now = moved<Rule>(matrix ? load(w) : load_some(w, left), g, first, second, r, matrix);
-    matrix ? store(w, now) : store_some(w, now, left);
+    const Vec was = matrix ? load(w) : load_some(w, left), moves = update<Rule>(was, g, first, second, r, matrix);
+    if constexpr (Told) to->note(at, counted, g, moves, was);
+    matrix ? store(w, was - moves) : store_some(w, was - moves, left);
     if (kFirst) store_some(m, first, left);
     if (kSecond) store_some(v, second, left);
   }
 
   // Weights of inputs [begin, end) in panel p of layer l; the bias with the first of them.
-  template <DenseRule Rule>
+  template <DenseRule Rule, bool Told>
   void move_some(long l, long p, long begin, long end, long rows, const Rates& r) {
     const long n = width_of(l), o = p * kTileColumns, left = n - o, from = padded(width_of(l - 1)), by = padded(n);
     const float* g = dz[l].data() + o;
@@ -395,10 +446,12 @@ struct DenseWork {
     float* const ms = Rule == DenseRule::plain ? nullptr : at_home ? panel(l, p, m) : s.m[2 * (l - 1)] + o;
     float* const vs = Rule != DenseRule::adam ? nullptr : at_home ? panel(l, p, v) : s.v[2 * (l - 1)] + o;
     const long apart = at_home ? kTileColumns : n, many = at_home ? kTileColumns : left;
+    WeightSample* const told = &samples[2 * l - 2];
     const auto move_row = [&](long i, const Vec* sums) {
       for (int j = 0; j < 2; ++j) {
         const long at = i * apart + j * kLanes;
-        move<Rule>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true);
+        move<Rule, Told>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true, told,
+                   i * n + o + j * kLanes, left - j * kLanes);
       }
     };
     if (Rule == DenseRule::plain && ahead && l == 1) return move_ahead(p, r);
@@ -408,7 +461,7 @@ struct DenseWork {
         const Vec a = splat(given[i]), sums[2] = {a * slope[0], a * slope[1]};
         move_row(i, sums);
       }
-      return move_bias<Rule>(l, p, begin, rows, r);
+      return move_bias<Rule, Told>(l, p, begin, rows, r);
     }
     const Parts down(end - begin, kTileRows);
     for (long d = 0; d < down.parts; ++d) {
@@ -420,7 +473,7 @@ struct DenseWork {
         for (int row = 0; row < kRows; ++row) move_row(i + row, sums[row]);
       });
     }
-    move_bias<Rule>(l, p, begin, rows, r);
+    move_bias<Rule, Told>(l, p, begin, rows, r);
   }
 
   // Moves a panel of the first layer, and gives the layer's outputs for the next example.
@@ -428,13 +481,14 @@ struct DenseWork {
     const long o = p * kTileColumns, left = width_of(1) - o;
     const float *g = dz[1].data() + o, *now = x[0].data(), *next = x_next[0].data(), *bias = s.b[0];
     float* w = panel(1, p);
-    move_bias<DenseRule::plain>(1, p, 0, 1, r);
+    move_bias<DenseRule::plain, false>(1, p, 0, 1, r);
     const Vec slope[2] = {load(g), load(g + kLanes)};
     Vec sums[2], none;
     load_bias(sums, bias, o, left);
     one_row(sums, width_of(0), next, [&](long k, int j) {
       float* at = w + k * kTileColumns + j * kLanes;
-      const Vec moved_to = moved<DenseRule::plain>(load(at), splat(now[k]) * slope[j], none, none, r, true);
+      const Vec was = load(at);
+      const Vec moved_to = was - update<DenseRule::plain>(was, splat(now[k]) * slope[j], none, none, r, true);
       store(at, moved_to);
       return moved_to;
     });
@@ -442,7 +496,7 @@ struct DenseWork {
   }
 
   // begin: the first input of a task, of which one has the bias
-  template <DenseRule Rule>
+  template <DenseRule Rule, bool Told>
   void move_bias(long l, long p, long begin, long rows, const Rates& r) {
     if (begin > 0 || s.b[l - 1] == nullptr) return;
     const long n = width_of(l), o = p * kTileColumns, left = n - o, by = padded(n);
@@ -452,38 +506,57 @@ struct DenseWork {
       Vec sum = {};
       for (long k = 0; k < rows; ++k) sum += load(g + k * by + j * kLanes);
       const long at = o + j * kLanes;
-      move<Rule>(s.b[l - 1] + at, sum, kept ? s.m[2 * l - 1] + at : nullptr, twice ? s.v[2 * l - 1] + at : nullptr,
-                 left - j * kLanes, r, false);
+      move<Rule, Told>(s.b[l - 1] + at, sum, kept ? s.m[2 * l - 1] + at : nullptr,
+                       twice ? s.v[2 * l - 1] + at : nullptr, left - j * kLanes, r, false, &samples[2 * l - 1], at,
+                       left - j * kLanes);
     }
   }
 
   void move_all(long rows, long t) {
     const Rates r = {s.rates[t], s.rates[s.most + t], s.rates[2 * s.most + t]};
     switch (s.rule) {
-      case DenseRule::plain: return move_each<DenseRule::plain>(rows, r);
-      case DenseRule::momentum: return move_each<DenseRule::momentum>(rows, r);
-      case DenseRule::nesterov: return move_each<DenseRule::nesterov>(rows, r);
-      case DenseRule::adam: return move_each<DenseRule::adam>(rows, r);
+      case DenseRule::plain: return move_as<DenseRule::plain>(rows, r);
+      case DenseRule::momentum: return move_as<DenseRule::momentum>(rows, r);
+      case DenseRule::nesterov: return move_as<DenseRule::nesterov>(rows, r);
+      case DenseRule::adam: return move_as<DenseRule::adam>(rows, r);
     }
   }
   template <DenseRule Rule>
+  void move_as(long rows, const Rates& r) {
+    measured ? move_each<Rule, true>(rows, r) : move_each<Rule, false>(rows, r);
+  }
+  template <DenseRule Rule, bool Told>
   void move_each(long rows, const Rates& r) {
     pool.each(tasks, [&](long task) {
       const Share& own = shares[task];
-      move_some<Rule>(own.layer, own.panel, own.begin, own.end, rows, r);
+      move_some<Rule, Told>(own.layer, own.panel, own.begin, own.end, rows, r);
     });
   }
 };
 
 void dense_steps(Parallel& pool, const DenseSteps& s) {
   DenseWork work(s, pool);
+  const auto cleared = [](float* p, long n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); };
+  cleared(s.losses, s.most), cleared(s.weights, s.held * 2 * s.layers * 3);
+  cleared(s.activation, s.held * s.watches * kFields), cleared(s.gradient, s.held * s.watches * kFields);
+  work.begin_to_tell();
   work.pack(false);
-  for (long t = 0; t < s.count; ++t) {
-    const long first = (s.position + t) * s.batch, rows = least(s.batch, s.examples - first);
-    const int* order = s.order == nullptr ? nullptr : s.order + (first - s.skipped);
-    const float sum = work.step(order, order != nullptr && t + 1 < s.count ? order + s.batch : nullptr, rows, t);
-    s.losses[t] = sum / static_cast<float>(rows);
-    s.sums[0] += sum, s.sums[1] += static_cast<float>(rows);
+  long t = 0;
+  for (long i = 0; i < s.count; ++i) {
+    const long plain = s.segments[2 * i], all = plain + (s.watches > 0 ? s.segments[2 * i + 1] : 0);
+    for (long k = 0; k < all; ++k, ++t) {
+      const long first = (s.position + t) * s.batch, rows = least(s.batch, s.examples - first);
+      const int* order = s.order == nullptr ? nullptr : s.order + (first - s.skipped);
+      const int* next = order != nullptr && k + 1 < plain ? order + s.batch : nullptr;
+      const float sum = work.step(order, next, rows, t, k < plain ? -1 : i);
+      s.losses[t] = sum / static_cast<float>(rows);
+      s.sums[0] += sum, s.sums[1] += static_cast<float>(rows);
+    }
   }
   work.pack(true);
+  for (long i = 0; i < 2 * s.layers; ++i) {
+    const long l = i / 2, n = i % 2 == 0 ? s.widths[l] * s.widths[l + 1] : s.widths[l + 1];
+    const float* const a = i % 2 == 0 ? s.w[l] : s.b[l];
+    s.squares[i] = a == nullptr ? 0 : sum_of_squares(pool, a, n);
+  }
 }
