@@ -87,7 +87,10 @@ ROWS = {
         _dense("perceptron-1", "784-10, SGD, single examples", PERCEPTRON, 1, 6000, **SGD),
         _dense("perceptron-64", "784-10, Adam, batch 64", PERCEPTRON, 64, 937),
         _dense("perceptron-full", "784-10, SGD, all 10,000", PERCEPTRON, 10_000, 1, **SGD),
-        _dense("mlp-1", "784-128-10, SGD, single examples", SMALL, 1, 6000, **SGD, target=20.0, quick=True),
+        # a unit's sum that rounds to the other side of 0 parts the paths: some once in 6,000 single steps
+        _dense(
+            "mlp-1", "784-128-10, SGD, single examples", SMALL, 1, 6000, **SGD, target=20.0, quick=True, tolerance=0.03,
+        ),
         _dense("mlp-64", "784-128-10, Adam, batch 64", SMALL, 64, 937, target=3.5, quick=True),
         _dense("mlp-full", "784-128-10, SGD, all 10,000", SMALL, 10_000, 1, **SGD),
         _dense("wide", "784-1024-1024-10, Adam, batch 128", WIDE, 128, 60, target=1.3, of_limit=0.6, quick=True),

@@ -144,7 +144,7 @@ def _dense_steps() -> tuple[Any, np.ndarray]:
     none, zeros = jnp.zeros((0,)), jnp.zeros(2)
     examples = Examples(jnp.asarray(x), jnp.asarray(y), jnp.zeros((0,), jnp.int32), none, none)
     rates, counts, once = jnp.full((3, 1), 0.5), jnp.array([1, 0, 0], jnp.int32), jnp.array([[1, 0]], jnp.int32)
-    call = jax.jit(lambda w, b: dense_steps(steps, examples, once, counts, jnp.zeros(5), rates, zeros, [w, b])[1][0])
+    call = jax.jit(lambda w, b: dense_steps(steps, examples, once, counts, jnp.zeros(6), rates, zeros, [w, b])[1][0])
     off = (x.astype(np.float64) @ w + b - y) * 2 / y.size
     return call(w, b), w - 0.5 * x.astype(np.float64).T @ off
 

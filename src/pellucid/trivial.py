@@ -1,11 +1,13 @@
 """The loss of the best answer that looks at no input: the yardstick below which learning begins."""
 
+from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from pellucid.data import Part
+from pellucid.network.lightly import lightly
 from pellucid.train.loss import Loss
 from pellucid.train.losses import Joint
 
@@ -35,8 +37,13 @@ def trivial_loss(loss: Loss, part: Part, width: int, on: Part | None = None) -> 
 
 def _scored(loss: Loss, constant: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
     outputs = np.broadcast_to(constant.astype(np.float32), (*(y.shape if _ids(y) else y.shape[:1]), len(constant)))
-    losses = np.asarray(loss.per_example(jnp.asarray(outputs), jnp.asarray(y)), np.float64)
+    losses = np.asarray(_per_example(loss, outputs, y), np.float64)
     return float(np.average(losses, weights=weight))
+
+
+@partial(lightly, static_argnames=("loss",))
+def _per_example(loss: Loss, outputs: Any, y: Any) -> jax.Array:
+    return loss.per_example(outputs, y)
 
 
 def _constants(loss: Loss, y: np.ndarray, width: int) -> list[np.ndarray]:

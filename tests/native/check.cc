@@ -510,8 +510,16 @@ struct Stack {
         const int label = static_cast<const int*>(s.y)[at];
         double total = 0;
         for (double z : out) total += std::exp(z);
-        for (size_t o = 0; o < out.size() && label >= 0; ++o) d[o] = std::exp(out[o]) / total / rows;
-        if (label >= 0) d[label] -= 1.0 / rows, sum += std::log(total) - out[label];
+        for (size_t o = 0; o < out.size() && label >= 0; ++o) {
+          const double q = (static_cast<long>(o) == label) * (1 - s.smoothing) + s.smoothing / out.size();
+          d[o] = (std::exp(out[o]) / total - q) / rows, sum += q * (std::log(total) - out[o]);
+        }
+      } else if (s.loss == DenseLoss::binary) {
+        for (size_t o = 0; o < out.size(); ++o) {
+          const double y = static_cast<const float*>(s.y)[at * out.size() + o], p = 1 / (1 + std::exp(-out[o]));
+          const double q = y * (1 - s.smoothing) + s.smoothing / 2;
+          d[o] = (p - q) / out.size() / rows, sum += (std::log1p(std::exp(out[o])) - q * out[o]) / out.size();
+        }
       } else {
         for (size_t o = 0; o < out.size(); ++o) {
           const double off = out[o] - static_cast<const float*>(s.y)[at * out.size() + o];
@@ -572,7 +580,8 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   for (long l = 0; l < s.layers; ++l) widths.push_back(draw(1, draw(0, 2) == 0 ? 140 : 40));
   for (long l = 0; l < s.layers; ++l) bends.push_back(l + 1 < s.layers ? static_cast<Bend>(draw(0, 3)) : Bend::none);
   s.widths = widths.data(), s.bends = bends.data();
-  s.loss = static_cast<DenseLoss>(draw(0, 1)), s.rule = static_cast<DenseRule>(draw(0, 3));
+  s.loss = static_cast<DenseLoss>(draw(0, 2)), s.smoothing = draw(0, 1) == 0 ? 0.0f : 0.1f;
+  s.rule = static_cast<DenseRule>(draw(0, 3));
   s.decoupled = draw(0, 1) == 1, s.decay = draw(0, 1) == 1 ? 0.01f : 0.0f;
   s.momentum = 0.9f, s.b1 = 0.9f, s.b2 = 0.99f, s.eps = 1e-3f;  // a small one would magnify rounding where g is about 0
   s.batch = draw(0, 2) == 0 ? 1 : draw(2, 70);

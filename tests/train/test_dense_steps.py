@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pellucid import Dataset
+from pellucid import Dataset, fit
 from pellucid.native import native, plain
 from pellucid.network.activations import GELU, Identity, ReLU, Sigmoid, Tanh
 from pellucid.network.composite import Residual, Sequential
@@ -46,8 +46,10 @@ def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, st
     rng = np.random.default_rng(5)
     images, outputs = layer is IMAGES, 1 if layer is ROWS else 3
     x = rng.integers(0, 255, (rows, 4, 3), "uint8") if images else rng.normal(size=(rows, 5)).astype("float32")
-    classes = loss == "cross_entropy"
+    name = Loss.of(loss).name
+    classes = name == "cross_entropy"
     y = rng.integers(0, 3, rows).astype("int32") if classes else rng.normal(size=(rows, outputs)).astype("float32")
+    y = (y > 0).astype("float32") if name == "binary_cross_entropy" else y
     y = y[:, 0] if not classes and outputs == 1 else y
     rule = Optimizer.of(optimizer)
     weight = more.pop("weight", None)
@@ -100,6 +102,9 @@ CASES = {
     "decay of the weight itself": (LINE, {"optimizer": {"type": "adamw", "weight_decay": 0.3}}),
     "decay in the gradient": (ROWS, {"loss": "mean_squared_error", "optimizer": {"type": "sgd", "weight_decay": 0.3}}),
     "several numbers to tell": (LINE, {"loss": "mean_squared_error"}),
+    "label smoothing": (IMAGES, {"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}),
+    "yes or no, smoothed": (LINE, {"loss": {"type": "binary_cross_entropy", "label_smoothing": 0.1}}),
+    "yes or no, one output": (ROWS, {"loss": "binary_cross_entropy"}),
     "several threads": (BROAD, {"batch": 64, "rows": 200}),
     "several threads, single examples": (BROAD, {"batch": 1, "optimizer": "sgd", "rows": 60, "steps": 60}),
 }
@@ -140,7 +145,7 @@ OTHERS = {
     "an activation at the end": (Sequential(Dense(4), ReLU(), Dense(3), Tanh()), {}),
     "two activations": (Sequential(Dense(4), ReLU(), Tanh(), Dense(3)), {}),
     "a branch": (Sequential(Residual(Dense(5)), Output(3)), {}),
-    "label smoothing": (LINE, {"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}),
+    "probabilities": (LINE, {"loss": {"type": "cross_entropy", "from_probabilities": True}}),
     "another loss": (LINE, {"loss": "huber"}),
     "another optimizer": (LINE, {"optimizer": "lion"}),
     "clipping": (LINE, {"optimizer": {"type": "adam", "clip_norm": 1.0}}),
@@ -162,6 +167,18 @@ def test_what_the_call_cannot_do_is_left_to_the_step(case):
 def test_without_kernels_nothing_is_called():
     with plain():
         assert not chunk(LINE)[1]
+
+
+@here
+@pytest.mark.parametrize("batch", [1, 7, 32])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_what_is_measured_changes_no_weight(optimizer, batch):
+    with_, without = (
+        fit("mlp:40,9", "iris", out=None, signals=on, optimizer=optimizer, batch_size=batch, steps=40, baselines=False)
+        for on in (True, False)
+    )
+    for a, b in zip(jax.tree.leaves(with_.network.params), jax.tree.leaves(without.network.params), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @here

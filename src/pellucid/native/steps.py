@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 BENDS = ("identity", "relu", "tanh", "sigmoid")  # as source/kernels.h numbers them
-LOSSES = ("cross_entropy", "mean_squared_error")
+LOSSES = ("cross_entropy", "mean_squared_error", "binary_cross_entropy")
 RULES = ("plain", "momentum", "nesterov", "adam")
 
 
@@ -29,6 +29,14 @@ class DenseSteps(NamedTuple):
     examples: int
     watched: tuple[tuple[int, bool, int], ...] = ()
     every: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What the kernel takes for itself: outputs of every layer and their gradients, on measured updates before and
+        after what bends them; weights and moments in its own order, and the weights' transpose."""
+        rows = self.batch * sum(self.widths) * (4 if self.watched else 2)
+        weights = sum(a * b for a, b in zip(self.widths, self.widths[1:], strict=False))
+        return 4 * (rows + weights * (4 if self.rule == "adam" else 3))
 
 
 class Examples(NamedTuple):
@@ -62,10 +70,10 @@ def dense_steps(
     """-> what is told, and the arrays after the updates, each written over the one that was given.
 
     segments: int32 [held, 2]: plain updates, then measured ones (0 or 1).   counts: int32 [3]: segments to go through,
-    the number of the first batch in the epoch, examples before `order`.   settings: float32 [5]: decay, momentum, b1,
-    b2, eps.   rates: [3, most]: of each update the learning rate, and Adam's a and b (`optimizers.scale_by_adam`).
-    sums: [2]: losses of all examples, and their number.   arrays: w [n, width] and b [width] (or empty) of each layer
-    in turn, then the first moments of all, then the second ones.
+    the number of the first batch in the epoch, examples before `order`.   settings: float32 [6]: decay, momentum, b1,
+    b2, eps, the labels' smoothing.   rates: [3, most]: of each update the learning rate, and Adam's a and b
+    (`optimizers.scale_by_adam`).   sums: [2]: losses of all examples, and their number.   arrays: w [n, width] and b
+    [width] (or empty) of each layer in turn, then the first moments of all, then the second ones.
     """
     given = [*examples, segments, counts, settings, rates, sums, *arrays]
     layers, watched, held, most = len(steps.bends), len(steps.watched), segments.shape[0], rates.shape[1]

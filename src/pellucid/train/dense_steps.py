@@ -23,7 +23,7 @@ from pellucid.network.dense import Dense, Flatten, Input, Output
 from pellucid.network.layer import Layer, flatten, join
 from pellucid.network.probes import BINS
 from pellucid.signals.sampling import stride
-from pellucid.train.losses import CrossEntropy, MeanSquaredError
+from pellucid.train.losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
 from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov, from_zero
 from pellucid.train.program import Arrays, Carry, Data, Measured, Program
 
@@ -51,21 +51,19 @@ class Stack(NamedTuple):
 
 def swift(program: Program, carry: Carry, data: Data, order: Any, numbers: Any, first: Any, most: int) -> Chunk | None:
     """How the steps of a chunk of at most `most`, which begins with `carry`, are made in one call; None: not so."""
-    if not _suits(program, data):
+    found = steps_of(program, carry, data)
+    if found is None:
         return None
-    stack = stacked_dense(program.layer, data.x.shape[1:], data.x.dtype == jnp.uint8)
-    if stack is None or not _answers(program, data, stack.widths[-1]) or not set(program.watched) <= set(stack.leaves):
-        return None
-    paths = [join(path, name) for path in stack.paths for name in ("w", "b")]
-    if not set(carry.params) <= set(paths) or not usable(*carry.params.values()):
-        return None
-    steps = _steps(program, stack, [carry.params[path].shape if path in carry.params else (0,) for path in paths])
+    stack, steps = found
+    paths = _paths(stack)
     examples = _examples(program, carry, data, order, stack)
     rates = _rates(program, carry, numbers, most, steps.rule)
+    told = {**numbers, "smoothing": getattr(program.loss, "label_smoothing", 0.0)}
+    told = told if program.optimizer.weight_decay else {**told, "weight_decay": 0.0}
     settings = jnp.stack([
-        jnp.asarray(numbers.get(name, 0.0), jnp.float32) for name in ("weight_decay", "momentum", "b1", "b2", "eps")
+        jnp.asarray(told.get(name, 0.0), jnp.float32)
+        for name in ("weight_decay", "momentum", "b1", "b2", "eps", "smoothing")
     ])  # fmt: skip
-    settings = settings if program.optimizer.weight_decay else settings.at[0].set(0.0)
 
     def chunk(segments: jax.Array, count: Any) -> tuple[Carry, jax.Array, Measured, Arrays]:
         counts = jnp.stack([jnp.asarray(n, jnp.int32) for n in (count, carry.step - first, numbers["skipped"])])
@@ -93,18 +91,32 @@ def swift(program: Program, carry: Carry, data: Data, order: Any, numbers: Any, 
     return chunk
 
 
-def _steps(program: Program, stack: Stack, shapes: list[tuple[int, ...]]) -> DenseSteps:
-    """shapes: of w and b of each layer in turn."""
+def steps_of(program: Program, carry: Carry, data: Data) -> tuple[Stack, DenseSteps] | None:
+    """The network as the kernel sees it, and what is compiled in; None where the kernel does not serve."""
+    if not _suits(program, data):
+        return None
+    stack = stacked_dense(program.layer, data.x.shape[1:], data.x.dtype == jnp.uint8)
+    if stack is None or not _answers(program, data, stack.widths[-1]) or not set(program.watched) <= set(stack.leaves):
+        return None
+    paths, params = _paths(stack), carry.params
+    if not set(params) <= set(paths) or not usable(*params.values()):
+        return None
 
     def watched(path: str) -> tuple[int, bool, int]:
         layer, bent, shape = stack.leaves[path]
         return layer, bent, stride((program.batch, *shape))
 
     optimizer = program.optimizer
-    return DenseSteps(
+    return stack, DenseSteps(
         stack.widths, stack.bends, program.loss.name, RULES[type(optimizer)], optimizer.decoupled, program.batch,
-        program.rows, tuple(watched(path) for path in program.watched), tuple(stride(shape) for shape in shapes),
+        program.rows, tuple(watched(path) for path in program.watched),
+        tuple(stride(params[path].shape) if path in params else 1 for path in paths),
     )  # fmt: skip
+
+
+def _paths(stack: Stack) -> list[str]:
+    """Of w and b of each layer in turn."""
+    return [join(path, name) for path in stack.paths for name in ("w", "b")]
 
 
 def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Stack | None:
@@ -165,9 +177,10 @@ def _answers(program: Program, data: Data, outputs: int) -> bool:
     """Whether the kernel knows this loss, of such targets."""
     loss, y = program.loss, data.y
     if type(loss) is CrossEntropy:
-        return not loss.label_smoothing and not loss.from_probabilities and y.ndim == 1 and y.dtype == jnp.int32
+        return not loss.from_probabilities and y.ndim == 1 and y.dtype == jnp.int32
+    known = type(loss) is MeanSquaredError or (type(loss) is BinaryCrossEntropy and not loss.from_probabilities)
     alike = y.shape[1:] == (outputs,) or (y.ndim == 1 and outputs == 1)
-    return type(loss) is MeanSquaredError and alike and y.dtype == jnp.float32
+    return known and alike and y.dtype == jnp.float32
 
 
 def _examples(program: Program, carry: Carry, data: Data, order: Any, stack: Stack) -> Examples:

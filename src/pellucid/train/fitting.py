@@ -24,6 +24,7 @@ from pellucid.network.remat import in_blocks
 from pellucid.network.rows import power_of_two
 from pellucid.network.trace import floor_power, trace
 from pellucid.train.accumulate import sizes
+from pellucid.train.dense_steps import steps_of
 from pellucid.train.loop import Loop, Settings, segments_needed
 from pellucid.train.step import run_chunk
 
@@ -92,9 +93,11 @@ def compiled(loop: Loop) -> Any:
 
 def needed(network: Network, train: Part, settings: Settings) -> int:
     """Bytes that the training chunk takes, compiled for these settings."""
-    found = compiled(Loop(network, train, None, settings))
+    loop = Loop(network, train, None, settings)
+    found = compiled(loop)
     passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    return passed + found.temp_size_in_bytes + _weights(network)
+    kernel = steps_of(loop.program, loop.carry, loop.feed.chunk(loop._shuffled(), 0)[0])
+    return passed + found.temp_size_in_bytes + _weights(network) + (0 if kernel is None else kernel[1].bytes)
 
 
 def largest_batch(network: Network, train: Part, settings: Settings, free: int) -> Fit:

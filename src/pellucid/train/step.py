@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from pellucid.network.layer import Context, Layer, nest
+from pellucid.network.lightly import lightly
 from pellucid.network.network import merge_updates
 from pellucid.network.precision import as_were, wide
 from pellucid.network.probes import BINS, Probes, sample, time_of
@@ -33,12 +34,18 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     if program.mesh is not None:
         return _start_on_mesh(program, program.mesh, params, state, numbers, carried)
     params, state = copied((params, state))
-    opt = program.optimizer.transform(numbers).init(program.trained(params))
+    opt = _optimizer_state(program, program.trained(params), numbers)
     zero = jnp.zeros((), jnp.float32)
     return Carry(
         params, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
         precision.begin(program.precision),
     )  # fmt: skip
+
+
+@partial(lightly, static_argnames=("program",))
+def _optimizer_state(program: Program, trained: Arrays, numbers: dict[str, float]) -> Any:
+    # copied: what a compiled function gives back as it came is not a copy
+    return copied(program.optimizer.transform(numbers).init(trained))
 
 
 def _start_on_mesh(program: Program, mesh: Any, params: Arrays, state: Any, numbers, carried: Any) -> Carry:

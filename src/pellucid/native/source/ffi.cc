@@ -394,8 +394,8 @@ long allowed() {
 
 // widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled;
 // watched: three numbers for each (see `Watched`); every: of w and b in turn. counts: segments, number of the first
-// batch, examples before `order`. settings: decay, momentum, b1, b2, eps. Then weights and biases of each layer in turn
-// (a bias may be empty), all first moments, all second ones.
+// batch, examples before `order`. settings: decay, momentum, b1, b2, eps, smoothing. Then weights and biases of each
+// layer in turn (a bias may be empty), all first moments, all second ones.
 ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, Numbers kinds, int64_t batch,
                        int64_t examples, Numbers watched, Numbers every, Floats x, Floats y, Floats order, Floats mean,
                        Floats scale, Floats segments, Floats counts, Floats settings, Floats rates, Floats sums,
@@ -409,7 +409,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   s.widths = wide.data(), s.bends = bent.data();
   s.loss = static_cast<DenseLoss>(kinds[0]), s.rule = static_cast<DenseRule>(kinds[1]), s.decoupled = kinds[2] != 0;
   const float* set = at(settings);
-  s.decay = set[0], s.momentum = set[1], s.b1 = set[2], s.b2 = set[3], s.eps = set[4];
+  s.decay = set[0], s.momentum = set[1], s.b1 = set[2], s.b2 = set[3], s.eps = set[4], s.smoothing = set[5];
   const int* count = static_cast<const int*>(counts.untyped_data());
   s.batch = batch, s.examples = examples;
   s.segments = static_cast<const int*>(segments.untyped_data());

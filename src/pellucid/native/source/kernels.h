@@ -97,7 +97,7 @@ struct NormBackward {
 
 // What bends a dense layer's sums, what is lost, and how weights move.
 enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
-enum class DenseLoss : long { cross_entropy = 0, squares = 1 };
+enum class DenseLoss : long { cross_entropy = 0, squares = 1, binary = 2 };
 enum class DenseRule : long { plain = 0, momentum = 1, nesterov = 2, adam = 3 };
 
 // What is looked at on measured steps: a layer's outputs and their gradient, before or after what bends them; of layer 0
@@ -115,6 +115,7 @@ struct DenseSteps {
   DenseRule rule;
   bool decoupled;          // whether decay shrinks the weight itself, and is no part of the gradient
   float decay, momentum, b1, b2, eps;
+  float smoothing;         // of the labels
   long batch, examples;    // of an epoch; the last batch is what is left
   const int* segments;     // [held, 2]: plain updates, then measured ones (0 or 1)
   long count, held;        // segments to go through, and those there is room for

@@ -19,6 +19,18 @@ PELLUCID_INLINE Vec load(const float* p) { return *reinterpret_cast<const LooseV
 PELLUCID_INLINE void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 PELLUCID_INLINE Vec splat(float a) { return a - Vec{}; }
 
+// The vector as it is: no compiler makes one instruction of what gave it and of what uses it.
+PELLUCID_INLINE Vec rounded(Vec v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
+
 inline long least(long a, long b) { return a < b ? a : b; }
 inline long most(long a, long b) { return a > b ? a : b; }
 inline long up(long n, long to) { return (n + to - 1) / to * to; }

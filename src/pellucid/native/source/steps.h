@@ -117,7 +117,7 @@ struct DenseWork {
     move_all(rows, t);
     if (measured)
       pool.each(2 * s.layers, [&](long i) {
-        if (samples[i].many > 0) samples[i].tell(s.weights + (segment * 2 * s.layers + i) * 3);
+        if (samples[i].many > 0) samples[i].tell(s.rates[t], s.weights + (segment * 2 * s.layers + i) * 3);
       });
     for (long l = 0; l < 2 && ahead; ++l) x[l].swap(x_next[l]);
     float sum = 0;
@@ -264,19 +264,25 @@ struct DenseWork {
       const long example = order == nullptr ? i : order[i];
       const float* z = x[l].data() + i * to;
       float* slope = dz[l].data() + i * to;
-      loss.data()[i] = s.loss == DenseLoss::cross_entropy
-                           ? cross_entropy(z, n, static_cast<const int*>(s.y)[example], 1.0f / rows, slope)
-                           : squares(z, n, static_cast<const float*>(s.y) + example * n, 1.0f / rows, slope);
+      if (s.loss == DenseLoss::cross_entropy) {
+        loss.data()[i] = cross_entropy(z, n, static_cast<const int*>(s.y)[example], s.smoothing, 1.0f / rows, slope);
+      } else {
+        const float* y = static_cast<const float*>(s.y) + example * n;
+        loss.data()[i] = s.loss == DenseLoss::binary ? binary(z, n, y, s.smoothing, 1.0f / rows, slope)
+                                                     : squares(z, n, y, 1.0f / rows, slope);
+      }
     }
     if (l == 1) return;
     for (long p = 0; p < panels(l - 1); ++p) backward(l, p, begin, end);
   }
 
-  static float cross_entropy(const float* z, long n, long label, float share, float* slope) {
-    Vec high = splat(-__builtin_inff()), sums = {};
+  // smoothing: the part of a label that all classes share
+  static float cross_entropy(const float* z, long n, long label, float smoothing, float share, float* slope) {
+    Vec high = splat(-__builtin_inff()), sums = {}, scores = {};
     for (long j = 0; j < n; j += kLanes) {
       const Vec v = filled(load(z + j), n - j, -__builtin_inff());
       high = ((v > high) | (v != v)) ? v : high;
+      scores += filled(v, n - j, 0.0f);
     }
     const float top = across(high, [](float a, float b) { return b > a || b != b ? b : a; });
     for (long j = 0; j < n; j += kLanes) {
@@ -289,10 +295,11 @@ struct DenseWork {
       for (long j = 0; j < n; ++j) slope[j] = 0;
       return 0;
     }
-    const float by = share / sum;
-    for (long j = 0; j < n; j += kLanes) store(slope + j, load(slope + j) * by);
-    slope[label] -= share;
-    return top + __builtin_logf(sum) - z[label];
+    const float by = share / sum, each = smoothing / static_cast<float>(n);
+    for (long j = 0; j < n; j += kLanes) store(slope + j, filled(load(slope + j) * by - share * each, n - j, 0.0f));
+    slope[label] -= share * (1 - smoothing);
+    const float wanted = smoothing == 0 ? z[label] : (1 - smoothing) * z[label] + each * total(scores);
+    return top + __builtin_logf(sum) - wanted;
   }
 
   static float squares(const float* z, long n, const float* y, float share, float* slope) {
@@ -300,6 +307,17 @@ struct DenseWork {
     for (long j = 0; j < n; ++j) {
       const float off = z[j] - y[j];
       sum += off * off, slope[j] = 2 * off * share / n;
+    }
+    return sum / n;
+  }
+
+  static float binary(const float* z, long n, const float* y, float smoothing, float share, float* slope) {
+    float sum = 0;
+    for (long j = 0; j < n; ++j) {
+      const float wanted = y[j] * (1 - smoothing) + smoothing / 2, e = __builtin_expf(-__builtin_fabsf(z[j]));
+      const float p = z[j] > 0 ? 1 / (1 + e) : z[j] < 0 ? e / (1 + e) : z[j] + 0.5f;  // of a NaN a NaN
+      sum += (z[j] > 0 ? z[j] : 0) - z[j] * wanted + __builtin_log1pf(e);
+      slope[j] = (p - wanted) * share / n;
     }
     return sum / n;
   }
@@ -405,22 +423,22 @@ struct DenseWork {
     return load(each);
   }
 
-  // What is taken from the weights w.
+  // The way that the weights w go, a rate's worth of it.
   template <DenseRule Rule>
-  PELLUCID_INLINE Vec update(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
+  PELLUCID_INLINE Vec way(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
     const bool pulled = matrix && s.decay != 0;
     if (pulled && !s.decoupled) g += s.decay * w;
-    Vec way = g;
+    Vec all = g;
     if constexpr (Rule == DenseRule::momentum || Rule == DenseRule::nesterov) {
       m = g + s.momentum * m;
-      way = Rule == DenseRule::nesterov ? g + s.momentum * m : m;
+      all = Rule == DenseRule::nesterov ? g + s.momentum * m : m;
     } else if constexpr (Rule == DenseRule::adam) {
       m = (1 - s.b1) * g + s.b1 * m;
       v = (1 - s.b2) * (g * g) + s.b2 * v;
-      way = r.a * m / (root(v) + r.b * s.eps);
+      all = r.a * m / (root(v) + r.b * s.eps);
     }
-    if (pulled && s.decoupled) way += s.decay * w;
-    return r.rate * way;
+    if (pulled && s.decoupled) all += s.decay * w;
+    return all;
   }
 
   // Told: the step is measured, and `to` takes the sample; at: the place of the vector's first number in the array
@@ -429,9 +447,10 @@ struct DenseWork {
                             WeightSample* to, long at, long counted) const {
     constexpr bool kFirst = Rule != DenseRule::plain, kSecond = Rule == DenseRule::adam;
     Vec first = kFirst ? load_some(m, left) : Vec{}, second = kSecond ? load_some(v, left) : Vec{};
-    const Vec was = matrix ? load(w) : load_some(w, left), moves = update<Rule>(was, g, first, second, r, matrix);
-    if constexpr (Told) to->note(at, counted, g, moves, was);
-    matrix ? store(w, was - moves) : store_some(w, was - moves, left);
+    const Vec was = matrix ? load(w) : load_some(w, left), goes = way<Rule>(was, g, first, second, r, matrix);
+    const Vec now = was - r.rate * goes;  // rounded alike whether told or not
+    if constexpr (Told) to->note(at, counted, g, goes, was);
+    matrix ? store(w, now) : store_some(w, now, left);
     if (kFirst) store_some(m, first, left);
     if (kSecond) store_some(v, second, left);
   }
@@ -458,7 +477,7 @@ struct DenseWork {
     if (rows == 1) {
       const Vec slope[2] = {load(g), load(g + kLanes)};
       for (long i = begin; i < end; ++i) {
-        const Vec a = splat(given[i]), sums[2] = {a * slope[0], a * slope[1]};
+        const Vec a = splat(given[i]), sums[2] = {rounded(a * slope[0]), rounded(a * slope[1])};
         move_row(i, sums);
       }
       return move_bias<Rule, Told>(l, p, begin, rows, r);
@@ -488,7 +507,7 @@ struct DenseWork {
     one_row(sums, width_of(0), next, [&](long k, int j) {
       float* at = w + k * kTileColumns + j * kLanes;
       const Vec was = load(at);
-      const Vec moved_to = was - update<DenseRule::plain>(was, splat(now[k]) * slope[j], none, none, r, true);
+      const Vec moved_to = was - r.rate * way<DenseRule::plain>(was, splat(now[k]) * slope[j], none, none, r, true);
       store(at, moved_to);
       return moved_to;
     });

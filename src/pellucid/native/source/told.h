@@ -53,26 +53,26 @@ inline float sum_of_squares(Parallel& pool, const float* v, long n) {
   return static_cast<float>(all);
 }
 
-// A sample of one array of weights at a step: of its gradient, of the update, and of what the weight was.
+// A sample of one array of weights at a step: of its gradient, of the way it goes, and of what it was.
 struct WeightSample {
-  Scratch gradient, update, weight;
+  Scratch gradient, way, weight;
   long step = 0, many = 0;
 
   void begin(long n, long every) {
     step = every, many = sampled(n, every);
-    gradient.room(many), update.room(many), weight.room(many);
+    gradient.room(many), way.room(many), weight.room(many);
   }
   // of one vector, whose first number is the array's number `at` and of which `left` count
-  void note(long at, long left, Vec g, Vec moves, Vec w) {
+  void note(long at, long left, Vec g, Vec goes, Vec w) {
     float each[3][kLanes];
-    store(each[0], g), store(each[1], moves), store(each[2], w);
+    store(each[0], g), store(each[1], goes), store(each[2], w);
     for (long lane = (step - at % step) % step; lane < least(left, kLanes); lane += step) {
       const long k = (at + lane) / step;
-      gradient.data()[k] = each[0][lane], update.data()[k] = each[1][lane], weight.data()[k] = each[2][lane];
+      gradient.data()[k] = each[0][lane], way.data()[k] = each[1][lane], weight.data()[k] = each[2][lane];
     }
   }
-  void tell(float* to) {
-    to[0] = mean_square(gradient.data(), many), to[1] = mean_square(update.data(), many);
+  void tell(float rate, float* to) {
+    to[0] = mean_square(gradient.data(), many), to[1] = rate * rate * mean_square(way.data(), many);
     to[2] = mean_square(weight.data(), many);
   }
 };
