@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pellucid.network.compiling import compiled
 from pellucid.network.layer import Context, Layer, flatten, nest
-from pellucid.network.lightly import lightly
 from pellucid.network.network import Network
 from pellucid.network.probes import Probes, sample
 from pellucid.network.trace import Traced, operations, trace
@@ -56,7 +56,7 @@ class _Taps(Probes):
         return y
 
 
-@partial(lightly, static_argnames=("layer", "loss", "optimizer"))
+@partial(compiled, effort="little", static_argnames=("layer", "loss", "optimizer"))
 def _look(layer: Layer, loss: Loss, optimizer: Optimizer, trained, fixed, state, x, y, weight, numbers, key) -> Looked:
     def objective(trained):
         ctx = Context(train=True, key=key, state=state, reverse_only=True, probes=_Taps())

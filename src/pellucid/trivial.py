@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from pellucid.data import Part
-from pellucid.network.lightly import lightly
+from pellucid.network.compiling import compiled
 from pellucid.train.loss import Loss
 from pellucid.train.losses import Joint
 
@@ -41,7 +41,7 @@ def _scored(loss: Loss, constant: np.ndarray, y: np.ndarray, weight: np.ndarray 
     return float(np.average(losses, weights=weight))
 
 
-@partial(lightly, static_argnames=("loss",))
+@partial(compiled, effort="little", static_argnames=("loss",))
 def _per_example(loss: Loss, outputs: Any, y: Any) -> jax.Array:
     return loss.per_example(outputs, y)
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.memory import COPIES, SHARE, free_memory
+from pellucid.network.compiling import compiled
 from pellucid.train import step as alone
 from pellucid.train.stack import APART, one_of, shapes, stacked
 
@@ -169,12 +170,12 @@ def fitting(arguments: tuple[Any, ...]) -> int:
     return max(min(int(SHARE * free / max(need, 1)), MOST), 1)
 
 
-@partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
+@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carries",))
 def _taken(program, most_steps, carries, data, orders, numbers, keys, first, segments, count):
     """The results of `step.run_chunk` for each."""
 
     def one(carry, data, order, numbers, key):
-        return alone.run_chunk(program, most_steps, carry, data, order, numbers, key, first, segments, count)
+        return alone.run_chunk.function(program, most_steps, carry, data, order, numbers, key, first, segments, count)
 
     both = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *values) for values in (data, orders, numbers, keys)]
     carry, *told = jax.vmap(one, in_axes=(APART, 0, 0, 0, 0), out_axes=(APART, 0, 0, 0))(stacked(carries), *both)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pellucid.network.compiling import compiled
 from pellucid.network.layer import Context, Layer, nest
-from pellucid.network.lightly import lightly
 from pellucid.network.network import merge_updates
 from pellucid.network.precision import as_were, wide
 from pellucid.network.probes import BINS, Probes, sample, time_of
@@ -42,7 +42,7 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     )  # fmt: skip
 
 
-@partial(lightly, static_argnames=("program",))
+@partial(compiled, effort="little", static_argnames=("program",))
 def _optimizer_state(program: Program, trained: Arrays, numbers: dict[str, float]) -> Any:
     # copied: what a compiled function gives back as it came is not a copy
     return copied(program.optimizer.transform(numbers).init(trained))
@@ -213,7 +213,7 @@ def _weights(program: Program, params: Arrays, grads: Arrays, updates: Arrays) -
     return jnp.stack(rows) if rows else jnp.zeros((0, 3), jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carry",))
+@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carry",))
 def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order, numbers, key, first, segments, count):
     """Run `count` segments. segments: int32 [most, 2]: plain steps, then measured steps (0 or 1).
 

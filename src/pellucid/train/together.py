@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pellucid.network.compiling import compiled
 from pellucid.train.loop import Loop
 from pellucid.train.program import Carry
 from pellucid.train.stack import APART, one_of, shapes, stacked
@@ -90,10 +91,10 @@ def _close_epochs(loops: Sequence[Loop], carries: Carry) -> Carry:
     return carries._replace(**zeros)
 
 
-@partial(jax.jit, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
+@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carries",))
 def _run(program, most_steps, carries, data, order, numbers, skipped, key, first, segments):
     def one(carry: Carry, own: dict[str, Any]) -> Any:
-        carry, losses, _, _ = run_chunk(
+        carry, losses, _, _ = run_chunk.function(
             program, most_steps, carry, data, order, {**own, "skipped": skipped}, key, first, segments, 1
         )
         return carry, losses

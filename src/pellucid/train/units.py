@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pellucid.data import Part
+from pellucid.network.compiling import compiled
 from pellucid.network.layer import Context, Layer, nest
-from pellucid.network.lightly import lightly
 from pellucid.network.probes import Probes
 from pellucid.network.trace import block_rows, floor_power
 from pellucid.signals.record import numbers
@@ -58,7 +58,7 @@ def participation(v: jax.Array) -> jax.Array:
     return jnp.where(squares > 0, jnp.trace(covariance) ** 2 / jnp.maximum(squares, 1e-30) / most, 0.0)
 
 
-@partial(lightly, static_argnames=("layer", "kinds"))
+@partial(compiled, effort="little", static_argnames=("layer", "kinds"))
 def _block(layer: Layer, kinds: tuple[tuple[str, str], ...], params: Any, state: Any, x: Any) -> Any:
     taps = UnitTaps(dict(kinds))
     Context(state=state, probes=taps).run(layer, nest(params), x)
