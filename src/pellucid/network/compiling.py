@@ -1,47 +1,66 @@
 """`compiled`: `jax.jit` where the compiler is to try less than its best, which often takes longer than it saves."""
 
 from collections.abc import Callable
-from functools import cache, cached_property, update_wrapper
+from functools import cache, update_wrapper
 from typing import Any, Generic, Literal, TypeVar
 
 import jax
 
+from pellucid.network.attention import Attention
+from pellucid.network.composite import walk
+from pellucid.network.conv import Conv
+from pellucid.network.layer import Layer
+from pellucid.network.recurrent import Recurrent
+
 R = TypeVar("R")
 Options = dict[str, bool | str | int]
-Effort = Literal["less", "little"]
-LEVEL = "xla_backend_optimization_level"  # 3 by itself
-# what to ask for, the best first; the second option is not known to XLA from JAX 0.12 on
-OPTIONS: dict[Effort, tuple[Options, ...]] = {
+Effort = Literal["less", "lean", "little"]
+LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"  # 3 and True by themselves
+# what to ask for, the best first: from JAX 0.12 on XLA has no choice of emitters
+OPTIONS: dict[str, tuple[Options, ...]] = {
     "less": ({LEVEL: 1},),
-    "little": ({LEVEL: 0, "xla_cpu_use_fusion_emitters": False}, {LEVEL: 0}),
+    "lean": ({LEVEL: 1, EMITTERS: False}, {LEVEL: 1}),
+    "little": ({LEVEL: 0, EMITTERS: False}, {LEVEL: 0}),
 }
 
 
 class Compiled(Generic[R]):
-    """What `compiled` gives: called, or asked (`lower`, `clear_cache`), as what `jax.jit` gives. That is made when it
-    is first wanted, for only then is it known what it runs on."""
+    """What `compiled` gives. It is called, or asked, as what `jax.jit` gives; that is made when it is first wanted, for
+    only then is it known what it runs on."""
 
-    def __init__(self, function: Callable[..., R], effort: Effort, how: dict[str, Any]):
+    def __init__(self, function: Callable[..., R], effort: Effort | Callable[..., Effort], how: dict[str, Any]):
         self.function, self.effort, self.how = function, effort, how
+        self.made: dict[str, Any] = {}
         update_wrapper(self, function)
 
-    @cached_property
-    def jitted(self) -> Any:
-        return jax.jit(self.function, compiler_options=_options(self.effort) or None, **self.how)
-
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        return self.jitted(*args, **kwargs)
+        return self._for(args)(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.jitted, name)
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        return self._for(args).lower(*args, **kwargs)
+
+    def clear_cache(self) -> None:
+        for one in self.made.values():
+            one.clear_cache()
+
+    def _cache_size(self) -> int:
+        return sum(one._cache_size() for one in self.made.values())
+
+    def _for(self, args: tuple[Any, ...]) -> Any:
+        effort = self.effort(*args) if callable(self.effort) else self.effort
+        if effort not in self.made:
+            self.made[effort] = jax.jit(self.function, compiler_options=_options(effort) or None, **self.how)
+        return self.made[effort]
 
 
-def compiled(function: Callable[..., R], effort: Effort, **how: Any) -> Compiled[R]:
+def compiled(function: Callable[..., R], effort: Effort | Callable[..., Effort], **how: Any) -> Compiled[R]:
     """As `jax.jit(function, **how)`, but on a CPU compiled with less effort. Results are the same, to rounding.
 
     "less": for what runs long. Training steps were as fast so, of every kind of network tried, and compiled in half to
-    nine tenths of the time (a small ResNet-18: 7 s in place of 17).   "little": for what runs a few times. A look at a
-    small convolutional network takes 0.3 s to compile and 0.1 s to run, in place of 1.8 s and 0.02 s.
+    nine tenths of the time (a small ResNet-18: 7 s in place of 17).   "lean": as "less", in 110 to 150 MB less memory;
+    for what the native kernels do most of (`effort_for`).   "little": for what runs a few times. A look at a small
+    convolutional network takes 0.3 s to compile and 0.1 s to run, in place of 1.8 s and 0.02 s.
+    A function of the arguments may say which.
 
     It cannot be called inside another compiled function; its `function` can.
 
@@ -52,7 +71,21 @@ def compiled(function: Callable[..., R], effort: Effort, **how: Any) -> Compiled
 
 
 @cache
-def _options(effort: Effort) -> Options:
+def effort_for(layer: Layer) -> Effort:
+    """For programs that run a network many times. XLA's emitters of fused loops take memory, and pay where much is left
+    to XLA: attention, and what is dense.
+
+    >>> from pellucid.network.composite import Sequential
+    >>> effort_for(Sequential(Conv(3))), effort_for(Sequential())
+    ('lean', 'less')
+    """
+    kinds = [type(part) for _, part in walk(layer)]
+    attends = any(issubclass(kind, Attention) for kind in kinds)
+    return "lean" if not attends and any(issubclass(kind, Conv | Recurrent) for kind in kinds) else "less"
+
+
+@cache
+def _options(effort: str) -> Options:
     """What this backend's compiler knows of `OPTIONS`."""
     if jax.default_backend() != "cpu":
         return {}

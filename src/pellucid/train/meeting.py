@@ -170,7 +170,7 @@ def fitting(arguments: tuple[Any, ...]) -> int:
     return max(min(int(SHARE * free / max(need, 1)), MOST), 1)
 
 
-@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carries",))
+@partial(compiled, effort=alone.effort, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
 def _taken(program, most_steps, carries, data, orders, numbers, keys, first, segments, count):
     """The results of `step.run_chunk` for each."""
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pellucid.network.compiling import compiled
+from pellucid.network.compiling import Effort, compiled, effort_for
 from pellucid.network.layer import Context, Layer, nest
 from pellucid.network.network import merge_updates
 from pellucid.network.precision import as_were, wide
@@ -213,7 +213,12 @@ def _weights(program: Program, params: Arrays, grads: Arrays, updates: Arrays) -
     return jnp.stack(rows) if rows else jnp.zeros((0, 3), jnp.float32)
 
 
-@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carry",))
+def effort(program: Program, *_: Any) -> Effort:
+    """That the compiler makes for a chunk."""
+    return effort_for(program.layer)
+
+
+@partial(compiled, effort=effort, static_argnames=("program", "most_steps"), donate_argnames=("carry",))
 def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order, numbers, key, first, segments, count):
     """Run `count` segments. segments: int32 [most, 2]: plain steps, then measured steps (0 or 1).
 
@@ -262,7 +267,7 @@ def run_chunk(program: Program, most_steps: int, carry: Carry, data: Data, order
     return carry, *meshes.replicated(program.mesh, told)
 
 
-@partial(jax.jit, static_argnames=("layer", "loss", "metric"))
+@partial(compiled, effort=lambda layer, *_: effort_for(layer), static_argnames=("layer", "loss", "metric"))
 def evaluate_block(
     layer: Layer,
     loss: Loss,

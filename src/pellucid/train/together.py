@@ -19,7 +19,7 @@ from pellucid.network.compiling import compiled
 from pellucid.train.loop import Loop
 from pellucid.train.program import Carry
 from pellucid.train.stack import APART, one_of, shapes, stacked
-from pellucid.train.step import run_chunk
+from pellucid.train.step import effort, run_chunk
 
 
 def alike(a: Loop, b: Loop) -> bool:
@@ -91,7 +91,7 @@ def _close_epochs(loops: Sequence[Loop], carries: Carry) -> Carry:
     return carries._replace(**zeros)
 
 
-@partial(compiled, effort="less", static_argnames=("program", "most_steps"), donate_argnames=("carries",))
+@partial(compiled, effort=effort, static_argnames=("program", "most_steps"), donate_argnames=("carries",))
 def _run(program, most_steps, carries, data, order, numbers, skipped, key, first, segments):
     def one(carry: Carry, own: dict[str, Any]) -> Any:
         carry, losses, _, _ = run_chunk.function(
