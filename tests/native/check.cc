@@ -185,7 +185,8 @@ void check_norm(const Kernels& k, Parallel& pool) {
   const Join join{joined ? draw(1, std::min(2L, c.out_height)) : 1, joined ? draw(1, std::min(2L, c.out_width)) : 1,
                   joined};
   const long high = c.out_height / join.rows, wide = c.out_width / join.columns;
-  Array x(c.batch * c.out_height * c.out_width * c.outputs), scale(c.outputs), bias(c.outputs), y(c.batch * high * wide * c.outputs), dy(y.n);
+  Array x(c.batch * c.out_height * c.out_width * c.outputs), scale(c.outputs), bias(c.outputs);
+  Array y(c.batch * high * wide * c.outputs), dy(y.n);
   Array mean(c.outputs), var(c.outputs), dx(x.n), dscale(c.outputs), dbias(c.outputs);
   std::unique_ptr<unsigned char[]> places(new unsigned char[y.n]);
   x.drawn(), scale.drawn(), bias.drawn(), dy.drawn();
@@ -556,8 +557,9 @@ struct Stack {
   }
 };
 
-// Count, sum, sum of squares, zeros, not finite: each beside what it may be as large as. Gradients near 0 are differences
-// of numbers near 1, and so off by some 1e-6; where all are as small, or a slope may round to 0, zeros tell nothing.
+// Count, sum, sum of squares, zeros, not finite: each beside what it may be as large as. Gradients near 0 are
+// differences of numbers near 1, and so off by some 1e-6; where all are as small, or a slope may round to 0, zeros tell
+// nothing.
 void compare_told(const char* what, const Array& got, const std::vector<double>& want, const std::string& shape,
                   bool rounded = false) {
   for (long i = 0; i < got.n; ++i) {
@@ -606,7 +608,9 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   s.means = draw(0, 1) == 1 ? 1 : n;
   for (long i = 0; i < n; ++i) mean.p[i] = s.bytes ? 120.0f + i : 0.1f * i, scale.p[i] = s.bytes ? 70.0f : 1.5f;
   if (s.bytes || draw(0, 1) == 1) s.mean = mean.p, s.scale = scale.p;
-  for (long t = 0; t < 3 * s.most; ++t) rates.p[t] = t < s.most ? (s.rule == DenseRule::adam ? 0.05f : 0.01f) / (1 + t) : t < 2 * s.most ? 1.5f : 0.8f;
+  const float rate = s.rule == DenseRule::adam ? 0.05f : 0.01f;
+  for (long t = 0; t < 3 * s.most; ++t)
+    rates.p[t] = t < s.most ? rate / static_cast<float>(1 + t) : t < 2 * s.most ? 1.5f : 0.8f;
   s.rates = rates.p, s.sums = sums.p, s.losses = losses.p;
   std::vector<Array> held_w, held_b, moments;
   std::vector<float*> w, b, m, v;

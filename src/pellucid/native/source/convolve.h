@@ -116,7 +116,8 @@ inline void slide_narrow(Parallel& pool, const Convolution& c, const Source& sou
   offsets(c, p, tap);
   for (long k = 0; k < taps; ++k) one[k] = static_cast<int>(k);
   for (long s = 0; s < stops; ++s)
-    stop[s] = static_cast<int>(s / c.out_width * c.stride_rows * p.row() + s % c.out_width * c.stride_columns * p.channels);
+    stop[s] = static_cast<int>(s / c.out_width * c.stride_rows * p.row() +
+                               s % c.out_width * c.stride_columns * p.channels);
   const long wanted = (4 * kTileRows + stops - 1) / stops, share = (c.batch + pool.threads() - 1) / pool.threads();
   const Parts blocks(c.batch, wanted < share ? wanted : (share > 0 ? share : 1));
   pool.each(blocks.parts, [&](long block) {
@@ -230,7 +231,8 @@ inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const Sour
     std::memset(sum, 0, static_cast<size_t>(p.size()) * 4);
     const float* from = dy(image);
     for (long place = 0; place < places; ++place) {
-      const long shift = place / c.columns * c.dilation_rows * p.row() + place % c.columns * c.dilation_columns * p.channels;
+      const long down = place / c.columns * c.dilation_rows, along = place % c.columns * c.dilation_columns;
+      const long shift = down * p.row() + along * p.channels;
       for (long n = 0; n < c.channels; n += kTileColumns) {
         const float* panel = panels.data() + place * c.outputs * width + n * c.outputs;
         for (long i = 0; i < c.out_height; ++i)

@@ -420,8 +420,10 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   s.mean = at(mean), s.scale = at(scale), s.means = static_cast<long>(mean.element_count());
   s.rates = at(rates), s.most = rates.dimensions()[1];
   std::vector<Watched> looked_at;
-  for (size_t i = 0; i + 2 < watched.size(); i += 3)
-    looked_at.push_back({static_cast<long>(watched[i]), static_cast<long>(watched[i + 1]), static_cast<long>(watched[i + 2])});
+  for (size_t i = 0; i + 2 < watched.size(); i += 3) {
+    const auto number = [&](size_t k) { return static_cast<long>(watched[i + k]); };
+    looked_at.push_back({number(0), number(1), number(2)});
+  }
   const std::vector<long> strides(every.begin(), every.end());
   s.watched = looked_at.data(), s.watches = static_cast<long>(looked_at.size()), s.every = strides.data();
   s.activation = at(activation), s.gradient = at(gradient), s.weights = at(weights), s.squares = at(squares);

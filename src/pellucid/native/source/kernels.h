@@ -100,8 +100,8 @@ enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
 enum class DenseLoss : long { cross_entropy = 0, squares = 1, binary = 2 };
 enum class DenseRule : long { plain = 0, momentum = 1, nesterov = 2, adam = 3 };
 
-// What is looked at on measured steps: a layer's outputs and their gradient, before or after what bends them; of layer 0
-// what arrives.
+// What is looked at on measured steps: a layer's outputs and their gradient, before or after what bends them; of layer
+// 0 what arrives.
 struct Watched {
   long layer, bent, step;  // every step-th number is looked at
 };

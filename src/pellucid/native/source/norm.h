@@ -124,7 +124,8 @@ void batch_norm(Parallel& pool, const Convolution& c, const Join& join, const No
 }
 
 // dbias = sum dy, dscale = sum dy * xhat, dx = factor * (dy - dbias / rows - xhat * dscale / rows), xhat = (x - mean) *
-// inverse; what was left out of mean and variance moves neither: dx = factor * dy. dy is put together image by image where something was joined.
+// inverse; what was left out of mean and variance moves neither: dx = factor * dy. dy is put together image by image where
+// something was joined.
 void batch_norm_back(Parallel& pool, const Convolution& c, const Join& join, const NormBackward& b) {
   const long columns = c.outputs, stops = c.out_height * c.out_width;
   const Spread spread{c, join, b.dy, b.places};

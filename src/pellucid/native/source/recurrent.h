@@ -86,7 +86,8 @@ PELLUCID_INLINE void step(const RecurrentForward& f, long width, long batch_row,
 // where all shares are one thread's.
 class Relay {
  public:
-  explicit Relay(long shares) : shares_(shares), begun_(new std::atomic<long>[shares]), here_(new std::atomic<bool>[shares]) {
+  explicit Relay(long shares)
+      : shares_(shares), begun_(new std::atomic<long>[shares]), here_(new std::atomic<bool>[shares]) {
     for (long k = 0; k < shares; ++k) begun_[k] = 0, here_[k] = false;
   }
 

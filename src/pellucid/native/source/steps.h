@@ -25,6 +25,7 @@ struct DenseWork {
   Scratch x_next[2];  // of the next example: what arrives, and the first layer's outputs
   Arrays z, dy;       // of measured steps: outputs before they are bent, and the gradient of what they are bent to
   std::unique_ptr<WeightSample[]> samples;  // of w and b in turn
+  Arrays looks;                             // samples of what is watched: of an output and its gradient in turn
   bool measured = false;  // this step
   bool at_home = false;
   bool ahead = false;  // whether x has these already
@@ -384,17 +385,21 @@ struct DenseWork {
       samples[2 * l - 2].begin(width_of(l - 1) * width_of(l), s.every[2 * l - 2]);
       if (s.b[l - 1] != nullptr) samples[2 * l - 1].begin(width_of(l), s.every[2 * l - 1]);
     }
+    looks.reset(new Scratch[2 * s.watches]);  // a task must not ask for memory: it could not say that there is none
+    for (long i = 0; i < 2 * s.watches; ++i) {
+      const Watched& at = s.watched[i / 2];
+      looks[i].room(sampled(s.batch * width_of(at.layer), at.step));
+    }
   }
 
   // Of the examples that there are: what a batch is filled up with elsewhere tells nothing.
   void tell_outputs(long rows, long segment) {
     pool.each(2 * s.watches, [&](long task) {
-      const long which = task / 2;
-      const Watched& at = s.watched[which];
+      const Watched& at = s.watched[task / 2];
       const long n = width_of(at.layer), apart = padded(n);
-      Scratch sample(sampled(rows * n, at.step));
+      float* const sample = looks[task].data();
       const auto from = [&](Scratch& array) {
-        return take_sample(rows, n, at.step, sample.data(), [&](long i, long j) { return array.data()[i * apart + j]; });
+        return take_sample(rows, n, at.step, sample, [&](long i, long j) { return array.data()[i * apart + j]; });
       };
       const bool bends = at.layer > 0 && at.layer < s.layers;  // else there is one array for both
       long many = 0;
@@ -403,10 +408,11 @@ struct DenseWork {
       } else if (at.layer > 0) {
         many = from(at.bent != 0 && bends ? dy[at.layer] : dz[at.layer]);
       } else {
-        many = take_sample(rows, n, at.step, sample.data(),
+        many = take_sample(rows, n, at.step, sample,
                            [&](long i, long j) { return back_to(1, j, dz[1].data() + i * padded(width_of(1))); });
       }
-      moments(sample.data(), many, (task % 2 == 0 ? s.activation : s.gradient) + (segment * s.watches + which) * kFields);
+      float* const to = task % 2 == 0 ? s.activation : s.gradient;
+      moments(sample, many, to + (segment * s.watches + task / 2) * kFields);
     });
   }
 
@@ -423,7 +429,7 @@ struct DenseWork {
     return load(each);
   }
 
-  // The way that the weights w go, a rate's worth of it.
+  // What is taken from the weights w at a rate of 1.
   template <DenseRule Rule>
   PELLUCID_INLINE Vec way(Vec w, Vec g, Vec& m, Vec& v, const Rates& r, bool matrix) const {
     const bool pulled = matrix && s.decay != 0;
@@ -469,8 +475,8 @@ struct DenseWork {
     const auto move_row = [&](long i, const Vec* sums) {
       for (int j = 0; j < 2; ++j) {
         const long at = i * apart + j * kLanes;
-        move<Rule, Told>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true, told,
-                   i * n + o + j * kLanes, left - j * kLanes);
+        move<Rule, Told>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true,
+                         told, i * n + o + j * kLanes, left - j * kLanes);
       }
     };
     if (Rule == DenseRule::plain && ahead && l == 1) return move_ahead(p, r);
