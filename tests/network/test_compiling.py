@@ -48,6 +48,11 @@ def test_an_option_that_this_compiler_does_not_know_is_left_out(monkeypatch):
         compiling._options.cache_clear()
 
 
+def test_the_environment_may_ask_for_the_best(monkeypatch):
+    monkeypatch.setenv(compiling.BEST, "best")
+    assert compiling._options.__wrapped__("little") == {}
+
+
 @pytest.mark.parametrize(
     ("layer", "effort"),
     [

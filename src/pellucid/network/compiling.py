@@ -1,5 +1,9 @@
-"""`compiled`: `jax.jit` where the compiler is to try less than its best, which often takes longer than it saves."""
+"""`compiled`: `jax.jit` where the compiler is to try less than its best, which often takes longer than it saves.
 
+Any value of `PELLUCID_COMPILER` in the environment has it try its best everywhere.
+"""
+
+import os
 from collections.abc import Callable
 from functools import cache, update_wrapper
 from typing import Any, Generic, Literal, TypeVar
@@ -15,6 +19,7 @@ from pellucid.network.recurrent import Recurrent
 R = TypeVar("R")
 Options = dict[str, bool | str | int]
 Effort = Literal["less", "lean", "little"]
+BEST = "PELLUCID_COMPILER"
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"  # 3 and True by themselves
 # what to ask for, the best first: from JAX 0.12 on XLA has no choice of emitters
 OPTIONS: dict[str, tuple[Options, ...]] = {
@@ -87,7 +92,7 @@ def effort_for(layer: Layer) -> Effort:
 @cache
 def _options(effort: str) -> Options:
     """What this backend's compiler knows of `OPTIONS`."""
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or os.environ.get(BEST):
         return {}
     for options in OPTIONS[effort]:
         try:
