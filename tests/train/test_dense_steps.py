@@ -41,8 +41,8 @@ BROAD = Sequential(Dense(256), ReLU(), Dense(160), Tanh(), Output(3))  # worth e
 
 
 def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, steps=20, schedule="constant", **more):
-    """() -> (carry, losses, what every other step tells) of `steps` steps on drawn data, and
-    whether they are made in one call."""
+    """() -> (carry, losses, what every other step tells, of long epochs every fourth) of `steps` steps on drawn data,
+    and whether they are made in one call."""
     rng = np.random.default_rng(5)
     images, outputs = layer is IMAGES, 1 if layer is ROWS else 3
     x = rng.integers(0, 255, (rows, 4, 3), "uint8") if images else rng.normal(size=(rows, 5)).astype("float32")
@@ -73,14 +73,15 @@ def chunk(layer, *, loss="cross_entropy", optimizer="adam", batch=8, rows=20, st
         losses, measured, done = [], [], 0
         while done < steps:
             now = min(per_epoch, steps - done)
-            planned = [(1, 1)] * (now // 2) + [(now % 2, 0)] if now > 1 else [(0, 1)]
+            plain = 0 if now == 1 else 1 if now < 20 else 3  # of several in a row each looks at the next one's example
+            planned = [(plain, 1)] * (now // (plain + 1)) + [(now % (plain + 1), 0)]
             segments = np.zeros((per_epoch // 2 + 2, 2), np.int32)
             segments[: len(planned)] = planned
             carry, told, looks, squares = run_chunk(
                 carry, data, order, numbers, jax.random.key(1), done, segments, len(planned)
             )
             losses += list(np.asarray(told)[:now])
-            measured.append(jax.tree.map(lambda a, n=now: np.asarray(a)[: max(n // 2, 1)], looks))
+            measured.append(jax.tree.map(lambda a, n=now // (plain + 1): np.asarray(a)[:n], looks))
             done += now
         for path, value in carry.params.items():
             np.testing.assert_allclose(squares[path], np.square(np.float64(value)).sum(), rtol=1e-5)

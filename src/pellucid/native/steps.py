@@ -84,11 +84,10 @@ def dense_steps(
     call = jax.ffi.ffi_call(
         "pellucid_dense_steps", results, vmap_method="sequential", input_output_aliases=over,
     )  # fmt: skip
-    every = steps.every if steps.watched else (1,) * 2 * layers
     made = call(
         *given, widths=np.array(steps.widths, np.int64), kinds=np.array(kinds, np.int64),
         bends=np.array([BENDS.index(bend) for bend in steps.bends], np.int64),
         batch=np.int64(steps.batch), examples=np.int64(steps.examples),
-        watched=np.array(steps.watched, np.int64).reshape(-1), every=np.array(every, np.int64),
+        watched=np.array(steps.watched, np.int64).reshape(-1), every=np.array(steps.every, np.int64),
     )  # fmt: skip
     return Told(*made[: len(told)]), list(made[len(told) :])

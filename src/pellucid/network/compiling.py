@@ -5,7 +5,7 @@ Any value of `PELLUCID_COMPILER` in the environment has it try its best everywhe
 
 import os
 from collections.abc import Callable
-from functools import cache, update_wrapper
+from functools import cache, lru_cache, update_wrapper
 from typing import Any, Generic, Literal, TypeVar
 
 import jax
@@ -75,7 +75,7 @@ def compiled(function: Callable[..., R], effort: Effort | Callable[..., Effort],
     return Compiled(function, effort, how)
 
 
-@cache
+@lru_cache(maxsize=64)  # of layers, which it keeps
 def effort_for(layer: Layer) -> Effort:
     """For programs that run a network many times. XLA's emitters of fused loops take memory, and pay where much is left
     to XLA: attention, and what is dense.

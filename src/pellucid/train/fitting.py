@@ -77,10 +77,11 @@ def cautions(network: Network, settings: Settings) -> list[str]:
     return said
 
 
-def compiled(loop: Loop) -> Any:
-    """The compiler's account of the chunk that a loop runs. The run itself finds the program in the compile cache."""
+def compiled(loop: Loop, chunk: Any = None) -> Any:
+    """The compiler's account of the chunk that a loop runs. The run itself finds the program in the compile cache.
+    chunk: what the loop's feed gives first, where that was asked for already."""
     segments = np.zeros((segments_needed(loop.chunk_steps, loop.every), 2), np.int32)
-    data, order, skipped = loop.feed.chunk(loop._shuffled(), 0)
+    data, order, skipped = loop.feed.chunk(loop._shuffled(), 0) if chunk is None else chunk
     numbers = {**loop.numbers, "skipped": skipped}
     lowered = run_chunk.lower(
         loop.program, loop.chunk_steps, loop.carry, data, order, numbers, loop.key, 0, segments, 1
@@ -94,9 +95,10 @@ def compiled(loop: Loop) -> Any:
 def needed(network: Network, train: Part, settings: Settings) -> int:
     """Bytes that the training chunk takes, compiled for these settings."""
     loop = Loop(network, train, None, settings)
-    found = compiled(loop)
+    chunk = loop.feed.chunk(loop._shuffled(), 0)
+    found = compiled(loop, chunk)
     passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    kernel = steps_of(loop.program, loop.carry, loop.feed.chunk(loop._shuffled(), 0)[0])
+    kernel = steps_of(loop.program, loop.carry, chunk[0])
     return passed + found.temp_size_in_bytes + _weights(network) + (0 if kernel is None else kernel[1].bytes)
 
 

@@ -102,7 +102,8 @@ struct DenseWork {
   }
 
   // One update from `rows` examples, those of `order` or the first ones. Returns the sum of their losses.
-  // next: the order of the next step, if there is one that is not measured.   segment: of a measured step, else -1.
+  // next: the order of the next step, where neither of both is measured, else null.   segment: of a measured step, else
+  // -1.
   float step(const int* order, const int* next, long rows, long t, long segment) {
     measured = segment >= 0;
     if (!ahead) arrange(order, rows);
@@ -113,7 +114,7 @@ struct DenseWork {
     for (long l = s.layers - 1; l > 1; --l)
       each_panel(l - 1, rows, [&](long p, long begin, long end) { backward(l, p, begin, end); });
     if (measured) tell_outputs(rows, segment);
-    ahead = next != nullptr && looks_ahead() && !measured;
+    ahead = next != nullptr && looks_ahead();
     if (ahead) take_example(next[0], x_next[0].data());
     move_all(rows, t);
     if (measured)

@@ -30,24 +30,21 @@ inline void moments(const float* v, long n, float* to) {
   to[3] = total(zeros) - static_cast<float>(up(n, kLanes) - n), to[4] = total(wrong);  // less what filled the vector
 }
 
-inline float mean_square(const float* v, long n) {
+inline float sum_of_squares(const float* v, long n) {
   Vec square = {};
   for (long i = 0; i < n; i += kLanes) {
     const Vec a = load_some(v + i, n - i);
     square += a * a;
   }
-  return total(square) / static_cast<float>(n);
+  return total(square);
 }
 
-// The sum of all squares, in stretches whose sums are added in doubles: the same on any number of threads.
+// Of many, in stretches whose sums are added in doubles: the same on any number of threads.
 inline float sum_of_squares(Parallel& pool, const float* v, long n) {
   constexpr long kStretch = 1 << 14;
   const long parts = sampled(n, kStretch);
   std::unique_ptr<double[]> sums(new double[parts]);
-  pool.each(parts, [&](long i) {
-    const long here = least(n - i * kStretch, kStretch);
-    sums[i] = static_cast<double>(mean_square(v + i * kStretch, here)) * static_cast<double>(here);
-  });
+  pool.each(parts, [&](long i) { sums[i] = sum_of_squares(v + i * kStretch, least(n - i * kStretch, kStretch)); });
   double all = 0;
   for (long i = 0; i < parts; ++i) all += sums[i];
   return static_cast<float>(all);
@@ -72,7 +69,7 @@ struct WeightSample {
     }
   }
   void tell(float rate, float* to) {
-    to[0] = mean_square(gradient.data(), many), to[1] = rate * rate * mean_square(way.data(), many);
-    to[2] = mean_square(weight.data(), many);
+    const auto mean = [&](Scratch& of) { return sum_of_squares(of.data(), many) / static_cast<float>(many); };
+    to[0] = mean(gradient), to[1] = rate * rate * mean(way), to[2] = mean(weight);
   }
 };
