@@ -35,7 +35,7 @@ class Compiled(Generic[R]):
 
     def __init__(self, function: Callable[..., R], effort: Effort | Callable[..., Effort], how: dict[str, Any]):
         self.function, self.effort, self.how = function, effort, how
-        self.made: dict[str, Any] = {}
+        self.made: dict[tuple[tuple[str, bool | str | int], ...], Any] = {}
         update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
@@ -52,10 +52,11 @@ class Compiled(Generic[R]):
         return sum(one._cache_size() for one in self.made.values())
 
     def _for(self, args: tuple[Any, ...]) -> Any:
-        effort = self.effort(*args) if callable(self.effort) else self.effort
-        if effort not in self.made:
-            self.made[effort] = jax.jit(self.function, compiler_options=_options(effort) or None, **self.how)
-        return self.made[effort]
+        options = _options(self.effort(*args) if callable(self.effort) else self.effort)
+        asked = tuple(options.items())  # efforts may ask for the same, and JAX keeps for both what either has compiled
+        if asked not in self.made:
+            self.made[asked] = jax.jit(self.function, compiler_options=options or None, **self.how)
+        return self.made[asked]
 
 
 def compiled(function: Callable[..., R], effort: Effort | Callable[..., Effort], **how: Any) -> Compiled[R]:
