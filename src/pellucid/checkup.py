@@ -50,7 +50,8 @@ def _checks(found: Native) -> list[tuple[str, Check]]:
     ]  # fmt: skip
     if found.isa is not None and jax.default_backend() == "cpu":
         checks += [
-            ("kernel: convolution", _convolution), ("kernel: largest of a window", _largest),
+            ("kernel: convolution", _convolution), ("kernel: convolution by frames, back", _by_frames),
+            ("kernel: largest of a window", _largest),
             ("kernel: convolution, ReLU and pooling as one", _joined),
             ("kernel: batch normalisation of the rows that count", _batch_norm), ("kernel: dense layer, back", _dense),
             ("kernel: steps of a dense network", _dense_steps),
@@ -99,17 +100,27 @@ def _gradient() -> tuple[Any, np.ndarray]:
 SLIDING = calls.Sliding((1, 1), (1, 1), (1, 1), (9, 10))
 
 
-def _images() -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Images, weights and bias of a convolution, and what it gives."""
-    x, w, b = _numbers(2, 9, 10, 5), _numbers(3, 3, 5, 33), _numbers(33)
+def _windows(x: np.ndarray) -> np.ndarray:
+    """[3, 3, *x.shape]: what each place of a window sees."""
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    right = sum(padded[:, i : i + 9, j : j + 10] @ w[i, j] for i in range(3) for j in range(3)) + b
-    return (x, w, b), np.asarray(right)
+    return np.array([[padded[:, i : i + 9, j : j + 10] for j in range(3)] for i in range(3)])
+
+
+def _images(channels: int = 5) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Images, weights and bias of a convolution, and what it gives."""
+    x, w, b = _numbers(2, 9, 10, channels), _numbers(3, 3, channels, 33), _numbers(33)
+    return (x, w, b), np.einsum("uvbijc,uvco->bijo", _windows(x), w) + b
 
 
 def _convolution() -> tuple[Any, np.ndarray]:
     given, right = _images()
     return jax.jit(lambda x, w, b: calls.convolved(x, w, b, SLIDING))(*given), right
+
+
+def _by_frames() -> tuple[Any, np.ndarray]:
+    (x, w, b), y = _images(20)  # from 16 channels on
+    got = jax.jit(jax.grad(lambda w: (cast(Any, calls.convolve(x, w, b, SLIDING)) ** 2).sum() / 2))(w)
+    return got, np.einsum("uvbijc,bijo->uvco", _windows(x), y)
 
 
 def _joined() -> tuple[Any, np.ndarray]:

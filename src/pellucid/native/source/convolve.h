@@ -176,44 +176,6 @@ inline void convolve_packed(Parallel& pool, const Convolution& c, const Source& 
   });
 }
 
-inline Straight straight(const Convolution& c, float* y) { return {y, c.out_width * c.outputs}; }
-inline Plainly images(const Convolution& c, const float* x) { return {x, c.height * c.width * c.channels}; }
-
-template <typename Sink>
-inline void convolve_to(Parallel& pool, const Convolution& c, const float* x, const float* w, const float* bias,
-                        const Sink& sink, long most) {
-  const long taps = c.rows * c.columns * c.channels;
-  Scratch panels(taps * panel_columns(c.outputs));
-  pack(w, taps, c.outputs, c.outputs, 1, kTileColumns, panels.data());
-  convolve_packed(pool, c, images(c, x), panels.data(), bias, sink, most);
-}
-
-void convolve(Parallel& pool, const Convolution& c, const float* x, const float* w, const float* bias, float* y) {
-  convolve_to(pool, c, x, w, bias, straight(c, y), c.out_height);
-}
-
-// With stride 1 the gradient of x is again a convolution: of dy, with w turned round.
-template <typename Source>
-inline void convolve_dx_dense(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
-  Convolution back = c;
-  back.height = c.out_height, back.width = c.out_width, back.channels = c.outputs;
-  back.out_height = c.height, back.out_width = c.width, back.outputs = c.channels;
-  back.pad_top = (c.rows - 1) * c.dilation_rows - c.pad_top;
-  back.pad_left = (c.columns - 1) * c.dilation_columns - c.pad_left;
-  const long places = c.rows * c.columns, width = panel_columns(c.channels);
-  Scratch turned(places * c.outputs * c.channels), panels(places * c.outputs * width);
-  constexpr long kBlock = 16;  // of a transpose, whose cache lines are then used up while they are there
-  for (long place = 0; place < places; ++place)  // [u, v, c, o] -> [-u, -v, o, c]
-    for (long m = 0; m < c.channels; m += kBlock)
-      for (long p = 0; p < c.outputs; p += kBlock)
-        for (long n = m; n < c.channels && n < m + kBlock; ++n)
-          for (long o = p; o < c.outputs && o < p + kBlock; ++o)
-            turned.data()[((places - 1 - place) * c.outputs + o) * c.channels + n] =
-                w[(place * c.channels + n) * c.outputs + o];
-  pack(turned.data(), places * c.outputs, c.channels, c.channels, 1, kTileColumns, panels.data());
-  convolve_packed(pool, back, dy, panels.data(), nullptr, straight(back, dx), back.out_height);
-}
-
 // With larger strides: at each place of the window dy·w' is added to the image, row by row of the output.
 template <typename Source>
 inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
@@ -264,16 +226,6 @@ inline void convolve_dx_strided(Parallel& pool, const Convolution& c, const Sour
           std::memset(to, 0, static_cast<size_t>(p.channels) * 4);
       }
   });
-}
-
-template <typename Source>
-inline void convolve_dx_of(Parallel& pool, const Convolution& c, const Source& dy, const float* w, float* dx) {
-  if (c.stride_rows == 1 && c.stride_columns == 1) return convolve_dx_dense(pool, c, dy, w, dx);
-  convolve_dx_strided(pool, c, dy, w, dx);
-}
-
-void convolve_dx(Parallel& pool, const Convolution& c, const float* dy, const float* w, float* dx) {
-  convolve_dx_of(pool, c, Plainly{dy, c.out_height * c.out_width * c.outputs}, w, dx);
 }
 
 // Some images whose windows' factors lie at from + image * each + stop(s) + at(m), for stop s and tap m.
@@ -340,8 +292,8 @@ inline void add_columns(const float* panels, long stops, long outputs, float* bi
 }
 
 template <typename Panels>
-inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x, const Panels& fill, float* dw,
-                           float* db) {
+inline void convolve_dw_plainly(Parallel& pool, const Convolution& c, const float* x, const Panels& fill, float* dw,
+                                float* db) {
   const long taps = c.rows * c.columns * c.channels, stops = c.out_height * c.out_width, size = taps * c.outputs;
   std::memset(dw, 0, static_cast<size_t>(size) * 4);
   std::memset(db, 0, static_cast<size_t>(c.outputs) * 4);
@@ -385,8 +337,4 @@ inline void convolve_dw_of(Parallel& pool, const Convolution& c, const float* x,
     for (long i = 0; i < size; ++i) dw[i] += sum[i];
     for (long o = 0; o < c.outputs; ++o) db[o] += sum[size + o];
   }
-}
-
-void convolve_dw(Parallel& pool, const Convolution& c, const float* x, const float* dy, float* dw, float* db) {
-  convolve_dw_of(pool, c, x, Packed{c, dy}, dw, db);
 }

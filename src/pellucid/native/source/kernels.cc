@@ -13,6 +13,8 @@ namespace {
 
 #include "simd.h"
 #include "convolve.h"
+#include "winograd.h"
+#include "convolution.h"
 #include "joined.h"
 #include "norm.h"
 #include "dense.h"

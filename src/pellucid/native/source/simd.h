@@ -155,6 +155,7 @@ struct Parts {
   Parts(long n, long most) : n(n), parts((n + most - 1) / most) {}
   long begin(long i) const { return n * i / parts; }
   long size(long i) const { return begin(i + 1) - begin(i); }
+  long largest() const { return parts == 0 ? 0 : (n + parts - 1) / parts; }
 };
 
 // w: [count, columns] (element (k, j) at w[k * row + j * column]) -> panels [columns / width][count][width], zeros beyond
