@@ -8,7 +8,7 @@ inline void convolve_any(Parallel& pool, const Convolution& c, const Source& sou
                          const Sink& sink, long most) {
   const bool frames = by_frames(c);
   const long taps = c.rows * c.columns * c.channels;
-  Scratch panels((frames ? kSpots * c.channels : taps) * panel_columns(c.outputs));
+  Scratch panels(frames ? windows_size(c.channels, c.outputs) : taps * panel_columns(c.outputs));
   if (frames) {
     transform_window(pool, w, c.channels, c.outputs, panels.data());
     convolve_frames(pool, c, source, panels.data(), bias, sink, most);

@@ -29,10 +29,16 @@ inline bool by_frames(const Convolution& c) {
 // How far spots lie apart where each has `floats`: never such that all sixteen fall upon the same lines of a cache.
 inline long apart(long floats) { return up(floats, 1024) + 64; }
 
-// G w G' in the layout of panels: [panels][spots][channels][kTileColumns].
+// Floats of a panel's windows, or of their gradients, at each spot: [panels][spots][channels][kTileColumns].
+inline long window_line(long channels) { return apart(channels * kTileColumns); }
+inline long windows_size(long channels, long outputs) {
+  return panel_columns(outputs) / kTileColumns * kSpots * window_line(channels);
+}
+
+// G w G'
 inline void transform_window(Parallel& pool, const float* w, long channels, long outputs, float* to) {
   pool.each(panel_columns(outputs) / kTileColumns, [&](long panel) {
-    const long line = channels * kTileColumns;
+    const long line = window_line(channels);
     for (long c = 0; c < channels; ++c)
       for (long v = 0; v < 2; ++v) {
         const long o = panel * kTileColumns + v * kLanes;
@@ -92,10 +98,10 @@ struct Framed {
 inline void multiply_frames(const Framed& f, const float* frames, const float* windows, const float* bias, float* y) {
   const Frames grid(f.rows, f.width);
   const Parts blocks(f.count * grid.count(), kTileRows);
-  const long line = f.channels * kTileColumns;
+  const long line = window_line(f.channels);
   alignas(64) float products[kSpots * kTileRows * kTileColumns];
   for (long o = 0; o < f.outputs; o += kTileColumns) {
-    const float* panel = windows + o * kSpots * f.channels;
+    const float* panel = windows + o / kTileColumns * kSpots * line;
     const long n = f.outputs - o;
     for (long block = 0; block < blocks.parts; ++block) {
       const long first = blocks.begin(block), size = blocks.size(block);
@@ -235,7 +241,7 @@ struct Pairs {
   void add(long place, long count, bool fresh, float* sums) const {
     const float* from = x + place % kSpots * each_x;
     const float* right = dy + place * each_dy;
-    float* to = sums + place * c.channels * kTileColumns;
+    float* to = sums + place * window_line(c.channels);
     const Parts parts(c.channels, kTileRows);
     for (long part = 0; part < parts.parts; ++part)
       with_rows<kTileRows>(parts.size(part), [&](auto rows) {
@@ -256,7 +262,7 @@ struct Pairs {
 // dw = G' s G, s the sum of what `groups` sums tell, `size` floats apart.
 inline void transform_back(Parallel& pool, const Convolution& c, const float* sums, long groups, long size, float* dw) {
   pool.each(panel_columns(c.outputs) / kTileColumns, [&](long panel) {
-    const long line = c.channels * kTileColumns;
+    const long line = window_line(c.channels);
     for (long n = 0; n < c.channels; ++n)
       for (long v = 0; v < 2; ++v) {
         const long o = panel * kTileColumns + v * kLanes;
@@ -287,7 +293,7 @@ inline void convolve_dw_frames(Parallel& pool, const Convolution& c, const float
   const Frames grid(c.out_height, c.out_width);
   const Padded p = grid.around(c.channels);
   const long panels_each = c.out_height * c.out_width * panel_columns(c.outputs);
-  const long size = kSpots * c.channels * panel_columns(c.outputs);
+  const long size = windows_size(c.channels, c.outputs), spots = kSpots * panel_columns(c.outputs) / kTileColumns;
   Scratch biases(c.batch * c.outputs);  // of each image
   std::memset(biases.data(), 0, static_cast<size_t>(c.batch * c.outputs) * 4);
   const auto ready = [&](long image, float* copy, float* panels) {
@@ -296,7 +302,7 @@ inline void convolve_dw_frames(Parallel& pool, const Convolution& c, const float
     pad(x + image * c.height * c.width * c.channels, c.height, c.width, -c.pad_top, -c.pad_left, p, copy);
   };
   if (c.channels * c.outputs <= kOwnSums || grid.count() > kFramesTogether) {
-    const long threads = least(pool.threads(), c.batch), spots = size / c.channels / kTileColumns;
+    const long threads = least(pool.threads(), c.batch);
     const Parts groups(c.batch, (c.batch + threads - 1) / threads);
     const long room = 1 << 17, fit = room / kSpots / (c.channels + c.outputs);  // floats: half of a core's cache
     const long capacity = most(most(fit, kFramesAtOnce / 2), grid.across);
@@ -337,7 +343,7 @@ inline void convolve_dw_frames(Parallel& pool, const Convolution& c, const float
         ready(chunks.begin(chunk) + i, copy, panels);
         pairs.take(copy, panels, 0, grid.down, i * grid.count());
       });
-      pool.each(size / c.channels / kTileColumns, [&](long place) {
+      pool.each(spots, [&](long place) {
         pairs.add(place, chunks.size(chunk) * grid.count(), chunk == 0, sums.data());
       });
     }
