@@ -21,7 +21,7 @@ import tomli_w
 from pellucid import __version__, files
 from pellucid.doctor.problems import PROBLEMS
 from pellucid.errors import RunError, SettingError, nearest
-from pellucid.native import native
+from pellucid.native import cores, native
 
 FORMAT = 1
 
@@ -291,7 +291,7 @@ def versions() -> dict[str, str]:
     found = {name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy", "polars", "scikit-learn")}
     return {
         "pellucid": __version__, "python": platform.python_version(), **found,
-        "platform": f"{sys.platform}-{platform.machine()}", "processor": _processor(), "threads": str(_threads()),
+        "platform": f"{sys.platform}-{platform.machine()}", "processor": _processor(), "threads": str(cores()),
         "kernels": native().isa or "plain",
     }  # fmt: skip
 
@@ -304,9 +304,3 @@ def _processor() -> str:
             if line.startswith(("model name", "Hardware", "CPU part")):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _threads() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,6 +4,7 @@
 rules as the rest: equal runs on one machine give equal bytes.
 """
 
+from pellucid.native.devices import cores
 from pellucid.native.library import Native, native, on_cpu, one_operation, plain, usable
 
-__all__ = ["Native", "native", "on_cpu", "one_operation", "plain", "usable"]
+__all__ = ["Native", "cores", "native", "on_cpu", "one_operation", "plain", "usable"]

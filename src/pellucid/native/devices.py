@@ -1,4 +1,15 @@
-"""Whether what is being compiled will be divided among several devices."""
+"""What computes: how many cores there are, and whether what is being compiled will be divided among devices."""
+
+import os
+
+
+def cores() -> int:
+    """How many this process may use.
+
+    >>> cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def several() -> bool:

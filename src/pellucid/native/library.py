@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from pellucid.errors import PellucidWarning
 from pellucid.native.devices import several
 
-VERSION = 6  # of what the library's names take and give; source/ffi.cc has the same number
+VERSION = 7  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
 NAMES = (
     "convolve",
@@ -47,6 +47,7 @@ class Native:
 
     isa: str | None
     why: str
+    library: ctypes.CDLL | None = field(default=None, repr=False, compare=False)
 
 
 @cache
@@ -66,7 +67,7 @@ def native() -> Native:
         if library.pellucid_version() != VERSION:
             raise OSError(f"it is of version {library.pellucid_version()}, and version {VERSION} is needed")
         _register(library)
-        return Native(library.pellucid_isa().decode(), "loaded")
+        return Native(library.pellucid_isa().decode(), "loaded", library)
     except Exception as error:  # whatever is wrong with it: a run must not fail for want of speed
         said = f"the native kernels cannot be used, plain JAX serves instead: {error}"
         warnings.warn(f"{said}. To mend it: pip install --force-reinstall pellucid", PellucidWarning, stacklevel=2)
@@ -92,6 +93,9 @@ def plain() -> Iterator[None]:
         yield
     finally:
         _plain.reset(token)
+
+
+in_plain_jax = _plain.get  # whether `plain` is asked for now
 
 
 _one_operation: ContextVar[bool] = ContextVar("one_operation", default=False)

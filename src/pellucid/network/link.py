@@ -29,6 +29,24 @@ def apply_link(link: Link, outputs: jax.Array) -> jax.Array:
     return jnp.concatenate([apply_link(one, outputs[..., start:stop]) for one, start, stop in link], axis=-1)
 
 
+def linked(link: Link, outputs: np.ndarray) -> np.ndarray:
+    """`apply_link` in NumPy, for a few numbers.
+
+    >>> linked("softmax", np.zeros((1, 4), "float32")).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    if link == "softmax":
+        powers = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+    if link == "sigmoid":
+        with np.errstate(over="ignore"):  # e^-x is infinite, and 1 / (1 + e^-x) is 0 as it should be
+            return 1 / (1 + np.exp(-outputs))
+    if link == "identity":
+        return outputs
+    assert not isinstance(link, str), link
+    return np.concatenate([linked(one, outputs[..., start:stop]) for one, start, stop in link], axis=-1)
+
+
 def both_classes(chances: np.ndarray) -> np.ndarray:
     """[n, classes] as they are; of one sigmoid output, which is the second class's, those of both: [n, 1] -> [n, 2].
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from pellucid.data import Features, Targets
 from pellucid.errors import NetworkError
@@ -23,7 +24,8 @@ from pellucid.network.architecture import Arriving
 from pellucid.network.dispatch import keep_memory, run_in_caller
 from pellucid.network.initial import Initializer
 from pellucid.network.layer import Context, Layer, Param, Params, flatten, nest
-from pellucid.network.link import Link, apply_link
+from pellucid.network.line import Answers
+from pellucid.network.link import Link, apply_link, linked
 from pellucid.network.rows import pad_rows, power_of_two
 from pellucid.network.summary import summary
 from pellucid.network.trace import block_rows, trace
@@ -79,6 +81,7 @@ class Network(Shown):
     ):
         self.layer, self.params, self.state = layer, params, state
         self.features, self.targets, self.link = features, targets, link
+        self._answers = Answers()
 
     # -- the pure pair ------------------------------------------------------------------------------------------
 
@@ -116,9 +119,12 @@ class Network(Shown):
         return Network(layer, **{**kept, **changes})
 
     def __call__(self, x: Any) -> Any:
-        """Raw outputs (logits) for arrays as the network takes them in: [batch, ...] -> [batch, width]."""
-        params, state = self._weights()
-        return forward(self.layer, params, state, x, None)
+        """Raw outputs (logits) for arrays as the network takes them in: [batch, ...] -> [batch, width]. A NumPy array
+        gives a NumPy array, a JAX array a JAX array."""
+        if type(x) is not np.ndarray:
+            return forward(self.layer, *self._weights(), x, None)
+        answer = self._answers(self, x)
+        return jax.tree.map(_as_numpy, forward(self.layer, *self._weights(), x, None)) if answer is None else answer
 
     def probabilities(self, x: Any) -> Any:
         """Outputs through the link: class probabilities [n, classes], or values in the targets' own units."""
@@ -160,6 +166,9 @@ class Network(Shown):
 
     def _forward(self, rows: np.ndarray, raw: bool = False) -> np.ndarray:
         """Outputs for encoded rows, in blocks; raw: before the link."""
+        answer = self._answers(self, rows)
+        if answer is not None:
+            return answer if raw else linked(self.link, answer)
         params, state = self._weights()
         size = min(
             block_rows(self.layer, jax.ShapeDtypeStruct((1, *rows.shape[1:]), rows.dtype)), power_of_two(len(rows))
@@ -226,6 +235,10 @@ class Network(Shown):
     def tree_unflatten(cls, aux, children):
         layer, features, targets, link = aux
         return cls(layer, *children, features=features, targets=targets, link=link)
+
+
+def _as_numpy(y: Any) -> Any:
+    return y if isinstance(y, Tracer) else np.array(y)
 
 
 def merge_updates(state: Params, updates: Mapping[str, Mapping[str, Any]]) -> Params:

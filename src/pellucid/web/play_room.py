@@ -7,7 +7,6 @@ work (compiling, the doctor, a race) have threads of their own, so that one lear
 
 import asyncio
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.errors import ResourceError, SettingError
+from pellucid.native import cores
 from pellucid.playground.choices import Choices
 from pellucid.playground.play import MOST_AT_ONCE, Play
 from pellucid.playground.race import Race
@@ -54,9 +54,8 @@ class Room:
 
     def __init__(self, seats: int = SEATS):
         self.most, self.seats = seats, dict[str, Seat]()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._short = ThreadPoolExecutor(max(cores, 2), thread_name_prefix="pellucid-play")
-        self._long = ThreadPoolExecutor(max(cores // 2, 1), thread_name_prefix="pellucid-play-long")
+        self._short = ThreadPoolExecutor(max(cores(), 2), thread_name_prefix="pellucid-play")
+        self._long = ThreadPoolExecutor(max(cores() // 2, 1), thread_name_prefix="pellucid-play-long")
         self._background: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:

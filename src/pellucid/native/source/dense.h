@@ -4,6 +4,12 @@
 constexpr long kInCache = 1 << 17;  // floats of b that stay in a thread's second-level cache
 constexpr long kSumColumns = 256;  // whose sums one thread takes: they stay in its first-level cache
 
+PELLUCID_INLINE Vec bent(Vec z, Bend bend) {
+  const Vec zero = {};
+  if (bend == Bend::relu) return z < zero ? zero : z;
+  return bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
+}
+
 inline bool stays_in_cache(Parallel& pool, long rows, long count, long columns) {
   return count * columns <= kInCache && rows >= kTileRows * pool.threads();
 }

@@ -1,4 +1,5 @@
 // Which of the tables this processor runs.
+#include <cstdlib>
 #include <cstring>
 
 #include "kernels.h"
@@ -37,6 +38,11 @@ const Kernels* kernels_here(const char* named) {
   if ((any || std::strcmp(named, "avx512") == 0 || std::strcmp(named, "avx2") == 0) && runs_avx2())
     return kernels_avx2();
   return kernels_base();
+}
+
+const Kernels& kernels() {
+  static const Kernels* const table = kernels_here(std::getenv("PELLUCID_NATIVE_ISA"));
+  return *table;
 }
 
 }  // namespace pellucid

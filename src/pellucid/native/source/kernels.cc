@@ -22,10 +22,12 @@ namespace {
 #include "recurrent.h"
 #include "told.h"
 #include "steps.h"
+#include "line.h"
 
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
                        convolve_join_dw, relu_largest, relu_largest_dx, batch_norm,
-                       batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back, dense_steps};
+                       batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back, feedback_size,
+                       pack_feedback, dense_steps, answer};
 
 }  // namespace
 

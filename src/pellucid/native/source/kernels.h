@@ -57,6 +57,7 @@ struct RecurrentForward {
   float* c;              // [steps, batch, width], of the lstm
   float* gates;          // [steps, batch, gates * width], after their activation; null: not wanted. May be z.
   float* fed;            // [steps, batch, width], of the gru: h·u + v of its proposal; null: not wanted
+  const float* panels = nullptr;  // u as `pack_feedback` lays it out, where that was done before
 };
 
 struct RecurrentBackward {
@@ -147,6 +148,37 @@ struct DenseSteps {
   }
 };
 
+// A network whose layers stand in a line, each a stage that takes an example's `inputs` floats and gives `outputs`.
+enum class Act : long {
+  scale = 0,     // (x - w) * u + b, each [c.channels] and repeated, b null for none; then bend
+  dense = 1,     // x·w + b at every place: [places, c.channels] -> [places, c.outputs], then bend
+  convolve = 2,  // of c, then join
+  largest = 3,   // of each window of c
+  mean = 4,      // over all places: [places, outputs] -> [outputs]
+  recur = 5,     // x·w + b [steps, features] through r, whose feedback is u, and v of the gru
+  bend = 6,
+};
+
+struct Stage {
+  Act act;
+  long inputs, outputs;
+  Bend bend;
+  Convolution c;  // its batch is that of the call, here and of r
+  Join join;
+  Recurrence r;
+  long features;
+  bool each_step;
+  const float *w, *b, *u, *v;
+  const float* panels;  // of recur: see there
+
+  // multiplications for an example
+  long work() const {
+    if (act == Act::dense) return inputs * c.outputs;
+    if (act == Act::convolve) return c.out_height * c.out_width * c.rows * c.columns * c.channels * c.outputs;
+    return act == Act::recur ? r.steps * (features + r.width) * r.gates() * r.width : inputs;
+  }
+};
+
 struct Kernels {
   const char* name;  // of the instruction set
   void (*convolve)(Parallel&, const Convolution&, const float* x, const float* w, const float* bias, float* y);
@@ -172,13 +204,20 @@ struct Kernels {
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
   void (*recur)(Parallel&, const Recurrence&, const RecurrentForward&);
   void (*recur_back)(Parallel&, const Recurrence&, const RecurrentBackward&);
+  long (*feedback_size)(const Recurrence&);  // floats that u takes as it is read
+  void (*pack_feedback)(Parallel&, const Recurrence&, const float* u, float* to);
   void (*dense_steps)(Parallel&, const DenseSteps&);
+  // x: [rows, inputs of the first stage] -> y: [rows, outputs of the last]
+  void (*answer)(Parallel&, const Stage* stages, long count, long rows, const float* x, float* y);
 };
 
 // The table for an instruction set, or null where it was not built in.
 const Kernels* kernels_base();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
+
+// What is in use here: as the environment's PELLUCID_NATIVE_ISA says, else the best.
+const Kernels& kernels();
 
 // The best that this processor runs; `named`: at most this one ("base", "avx2", "avx512"), or null.
 const Kernels* kernels_here(const char* named);

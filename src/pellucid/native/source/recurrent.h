@@ -23,6 +23,12 @@ inline void pack_gates(Parallel& pool, const float* u, long width, long gates, f
   });
 }
 
+long feedback_size(const Recurrence& s) { return up(s.width, kLanes) * s.width * s.gates(); }
+
+void pack_feedback(Parallel& pool, const Recurrence& s, const float* u, float* to) {
+  pack_gates(pool, u, s.width, s.gates(), to);
+}
+
 template <Cell Kind>
 struct Gates {
   static constexpr int count = Kind == Cell::lstm ? 4 : Kind == Cell::gru ? 3 : 1;
@@ -128,8 +134,13 @@ template <Cell Kind>
 void recur_as(Parallel& pool, const Recurrence& s, const RecurrentForward& f) {
   constexpr int G = Gates<Kind>::count;
   const long width = s.width, plane = s.batch * width, blocks = up(width, kLanes) / kLanes;
-  Scratch panels(up(width, kLanes) * width * G);
-  pack_gates(pool, f.u, width, G, panels.data());
+  Scratch packed;
+  const float* panels = f.panels;
+  if (panels == nullptr) {
+    float* to = packed.room(feedback_size(s));
+    pack_feedback(pool, s, f.u, to);
+    panels = to;
+  }
   const auto advance = [&](long i, long row, const Parts& down, long first, long end) {  // blocks of units
     const long t = s.backwards ? s.steps - 1 - i : i, last = s.backwards ? t + 1 : t - 1;
     const float* before = i == 0 ? f.h0 : f.h + last * plane;
@@ -139,7 +150,7 @@ void recur_as(Parallel& pool, const Recurrence& s, const RecurrentForward& f) {
       for (long d = 0; d < down.parts; ++d)
         with_rows<Gates<Kind>::rows>(down.size(d), [&](auto rows) {
           step<Kind, decltype(rows)::value>(f, width, row + down.begin(d), t * plane, t * plane * G, unit, before,
-                                            c_before, panels.data() + unit * width * G, valid);
+                                            c_before, panels + unit * width * G, valid);
         });
   };
   // few rows: threads share the units, for each would read all of u for the sake of a row or two

@@ -196,11 +196,6 @@ struct DenseWork {
     }
   }
 
-  static PELLUCID_INLINE Vec bent(Vec z, Bend bend) {
-    const Vec zero = {};
-    if (bend == Bend::relu) return z < zero ? zero : z;
-    return bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
-  }
   // the slope, from what came out
   static PELLUCID_INLINE Vec slope(Vec y, Bend bend) {
     const Vec zero = {}, one = splat(1.0f);
