@@ -2,7 +2,7 @@
 the kinds below. All others are answered by JAX, and so are these where an array is not one of float32 on the CPU."""
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -210,9 +210,9 @@ class Answers:
         self._shape: Shape | None = None
         self._line: Line | None = None
         self._rooms: dict[Shape, Room] = {}  # of the line, by the shapes of small batches
-        self._tops: tuple[Any, Any] = (None, None)  # weights and running state, which are nested dicts,
-        self._dicts: list[dict[str, Any]] = []
-        self._held: list[Any] = []  # and what the dicts held, one after the other
+        self._tops: tuple[Any, Any] = (None, None)  # weights and running state, which are nested dicts:
+        self._views: list[Iterable[Any]] = []  # what each of these holds now,
+        self._held: list[Any] = []  # and held then, one after the other
 
     def __reduce__(self) -> Any:  # a copy of a network finds its own
         return Answers, ()
@@ -240,14 +240,13 @@ class Answers:
         return self._line(x)
 
     def _unchanged(self) -> bool:
-        now = chain(chain.from_iterable(map(dict.values, self._dicts)), END)
-        return all(map(operator.is_, now, self._held))
+        return all(map(operator.is_, chain.from_iterable(self._views), self._held))
 
     def _renew(self, network: "Network", shape: Shape) -> None:
         params, state = self._tops = network.params, network.state
         self._shape, self._line, self._rooms = shape, None, {}
-        self._dicts = [*_dicts(params), *_dicts(state)]
-        self._held = [*chain.from_iterable(map(dict.values, self._dicts)), *END]
+        self._views = [*(d.values() for top in (params, state) for d in _dicts(top)), END]
+        self._held = [*chain.from_iterable(self._views)]
         if native().isa is None or not on_cpu() or not shape:
             return
         try:
