@@ -54,8 +54,9 @@ def _checks(found: Native) -> list[tuple[str, Check]]:
             ("kernel: largest of a window", _largest),
             ("kernel: convolution, ReLU and pooling as one", _joined),
             ("kernel: batch normalisation of the rows that count", _batch_norm), ("kernel: dense layer, back", _dense),
+            ("kernel: layer normalisation, back", _row_norm),
             ("kernel: steps of a dense network", _dense_steps),
-            ("kernel: lstm", _lstm), ("kernel: gru", _gru),
+            ("kernel: lstm", _lstm), ("kernel: gru", _gru), ("kernel: attention, back", _attention),
         ]  # fmt: skip
     return checks
 
@@ -147,6 +148,29 @@ def _dense() -> tuple[Any, np.ndarray]:
     got = jax.jit(jax.grad(lambda w: (calls.dense(x, w, b) ** 2).sum() / 2))(w)
     wide = x.astype(np.float64)
     return got, wide.T @ (wide @ w + b)
+
+
+def _row_norm() -> tuple[Any, np.ndarray]:
+    x, scale, bias = _numbers(50, 21) + 3, jnp.asarray(_numbers(21)), jnp.asarray(_numbers(21))
+    got = jax.jit(jax.grad(lambda x: (cast(Any, calls.row_norm(x, scale, bias, 1e-5)) ** 2).sum() / 2))(x)
+    wide = x.astype(np.float64)
+    off, factor = wide - wide.mean(-1, keepdims=True), 1 / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
+    slope = (off * factor * scale + bias) * scale
+    along = (slope * off * factor).mean(-1, keepdims=True)
+    return got, factor * (slope - slope.mean(-1, keepdims=True) - off * factor * along)
+
+
+def _attention() -> tuple[Any, np.ndarray]:
+    x, how = _numbers(2, 9, 3 * 2 * 5), calls.Looking(2, causal=True)
+    got = jax.jit(jax.grad(lambda x: cast(Any, calls.attend(x, how)).sum()))(x)
+    q, k, v = x.reshape(2, 9, 3, 2, 5).transpose(2, 0, 3, 1, 4).astype(np.float64)
+    powers = np.tril(np.exp(q @ k.swapaxes(2, 3) / np.sqrt(5)))
+    weights = powers / powers.sum(-1, keepdims=True)
+    taken = v.sum(-1)[..., None, :]  # what a step gains by looking at each other one
+    scores = weights * (taken - (weights * taken).sum(-1, keepdims=True)) / np.sqrt(5)
+    dv = np.broadcast_to(weights.sum(2)[..., None], v.shape)
+    right = np.stack([scores @ k, scores.swapaxes(2, 3) @ q, dv])
+    return got, right.transpose(1, 3, 0, 2, 4).reshape(x.shape)
 
 
 def _dense_steps() -> tuple[Any, np.ndarray]:

@@ -688,6 +688,79 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   compare("dense steps sums", sums, {1 + want.loss, 1 + want.weight}, shape, 2e-4);
 }
 
+void check_row_norm(const Kernels& k, Parallel& pool) {
+  const RowNorm s{draw(1, 70), draw(1, 150), 1e-3f};
+  const bool scaled = draw(0, 1) == 1, biased = draw(0, 1) == 1;
+  Array x(s.rows * s.width), y(x.n), dy(x.n), dx(x.n), scale(s.width), bias(s.width), dscale(s.width), dbias(s.width);
+  x.drawn(), dy.drawn(), scale.drawn(), bias.drawn();
+  std::vector<double> ty(x.n), tdx(x.n), ts(s.width), tb(s.width);
+  for (long i = 0; i < s.rows; ++i) {
+    const float* row = x.p + i * s.width;
+    const float* d = dy.p + i * s.width;
+    double mean = 0, var = 0, sum = 0, product = 0;
+    const auto slope = [&](long n) { return scaled ? double(d[n]) * scale.p[n] : d[n]; };
+    for (long n = 0; n < s.width; ++n) mean += row[n] / double(s.width);
+    for (long n = 0; n < s.width; ++n) var += (row[n] - mean) * (row[n] - mean) / s.width;
+    const double factor = 1 / std::sqrt(var + s.epsilon);
+    for (long n = 0; n < s.width; ++n) {
+      const double hat = (row[n] - mean) * factor;
+      ty[i * s.width + n] = (scaled ? hat * scale.p[n] : hat) + (biased ? bias.p[n] : 0);
+      ts[n] += d[n] * hat, tb[n] += d[n], sum += slope(n) / s.width, product += slope(n) * hat / s.width;
+    }
+    for (long n = 0; n < s.width; ++n)
+      tdx[i * s.width + n] = factor * (slope(n) - sum - (row[n] - mean) * factor * product);
+  }
+  const float* scales = scaled ? scale.p : nullptr;
+  k.row_norm(pool, s, x.p, scales, biased ? bias.p : nullptr, y.p);
+  k.row_norm_back(pool, s, x.p, scales, dy.p, dx.p, dscale.p, dbias.p);
+  const auto shape = shown(s.rows, s.width, scaled, biased);
+  compare("row_norm", y, ty, shape, 5e-5), compare("row_norm_dbias", dbias, tb, shape);
+  if (s.width < 3) return;  // nothing but rounding
+  compare("row_norm_dx", dx, tdx, shape, 2e-4), compare("row_norm_dscale", dscale, ts, shape, 5e-5);
+  k.row_norm_back(pool, s, x.p, scales, dy.p, dx.p, nullptr, nullptr);
+  compare("row_norm_dx, alone", dx, tdx, shape, 2e-4);
+}
+
+void check_attention(const Kernels& k, Parallel& pool) {
+  const Attention a{draw(1, 3), draw(1, 90), draw(1, 3), draw(1, 40), draw(0, 1) == 1};
+  const long row = a.heads * a.width, n = a.batch * a.steps * row;
+  Array mixed(3 * n), dy(n), y(n), dmixed(3 * n);
+  mixed.drawn(), dy.drawn();
+  std::vector<double> ty(n), tm(3 * n), w(a.steps), dw(a.steps);
+  for (long b = 0; b < a.batch; ++b)
+    for (long h = 0; h < a.heads; ++h)
+      for (long i = 0; i < a.steps; ++i) {
+        const auto at = [&](long step, long part) { return ((b * a.steps + step) * 3 + part) * row + h * a.width; };
+        const long seen = a.causal ? i + 1 : a.steps, to = (b * a.steps + i) * row + h * a.width;
+        const double scale = 1 / std::sqrt(double(a.width));
+        double sum = 0, mean = 0;
+        for (long j = 0; j < seen; ++j) {
+          w[j] = dw[j] = 0;
+          for (long c = 0; c < a.width; ++c) w[j] += double(mixed.p[at(i, 0) + c]) * mixed.p[at(j, 1) + c];
+          sum += w[j] = std::exp(w[j] * scale);
+        }
+        for (long j = 0; j < seen; ++j) {
+          w[j] /= sum;
+          for (long c = 0; c < a.width; ++c) {
+            ty[to + c] += w[j] * mixed.p[at(j, 2) + c];
+            tm[at(j, 2) + c] += w[j] * dy.p[to + c];
+            dw[j] += double(dy.p[to + c]) * mixed.p[at(j, 2) + c];
+          }
+          mean += w[j] * dw[j];
+        }
+        for (long j = 0; j < seen; ++j)
+          for (long c = 0; c < a.width; ++c) {
+            const double ds = w[j] * (dw[j] - mean) * scale;
+            tm[at(i, 0) + c] += ds * mixed.p[at(j, 1) + c];
+            tm[at(j, 1) + c] += ds * mixed.p[at(i, 0) + c];
+          }
+      }
+  k.attend(pool, a, mixed.p, y.p);
+  k.attend_back(pool, a, mixed.p, dy.p, dmixed.p);
+  const auto shape = shown(a.batch, a.steps, a.heads, a.width, a.causal);
+  compare("attend", y, ty, shape), compare("attend_back", dmixed, tm, shape, 5e-5);
+}
+
 // A line of a dense layer, what rescales, what bends, a dense layer at every place, and a mean; beside plain loops. The
 // other stages are kernels that are checked above.
 void check_answer(const Kernels& k, Parallel& pool) {
@@ -747,7 +820,7 @@ int main(int count, char** given) {
     Threads pool(static_cast<int>(draw(1, 3)));
     check_convolution(*k, pool, false), check_convolution(*k, pool, true), check_norm(*k, pool);
     check_dense(*k, pool), check_pooling(*k, pool), check_recurrence(*k, pool), check_dense_steps(*k, pool);
-    check_answer(*k, pool);
+    check_row_norm(*k, pool), check_attention(*k, pool), check_answer(*k, pool);
   }
   std::printf("%s: %ld cases, %d failures\n", k->name, cases, failures);
   return failures == 0 ? 0 : 1;

@@ -22,6 +22,7 @@ from pellucid import (
     GRU,
     LSTM,
     RNN,
+    Attention,
     BatchNorm,
     Bidirectional,
     Conv,
@@ -143,6 +144,14 @@ def test_batch_normalisation_alone_and_with_what_follows(batch, high, wide, n, s
 
 
 @here
+@pytest.mark.parametrize(("scale", "bias"), [(True, True), (False, True), (True, False), (False, False)])
+@pytest.mark.parametrize("shape", [(70, 65), (3, 50, 33), (2, 3, 5, 512), (5000, 3)])
+def test_layer_normalisation_and_its_gradients(shape, scale, bias):
+    layer = Sequential(("norm", LayerNorm(scale=scale, bias=bias, epsilon=1e-3)), ("bend", Tanh()))
+    agree(layer, 2 * drawn(shape, 5) + 3)
+
+
+@here
 @pytest.mark.parametrize("mask", ["1111100", "0110101", "0000000", "1000000"])
 def test_batch_normalisation_of_the_rows_that_count(mask):
     """Rows that only fill up a batch, whatever is in them; the loss here asks for their gradients too."""
@@ -216,13 +225,34 @@ def test_recurrent_layers_and_their_gradients(kind, batch, steps, width, each_st
 
 
 @here
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(1, 4), st.sampled_from([1, 2, 7, 31, 64, 65, 140]), st.integers(1, 3), st.sampled_from([1, 8, 20, 40]),
+    st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_attention_and_its_gradients(batch, steps, heads, d, causal, rotary):
+    layer = Attention(heads, causal=causal, rotary=rotary and d % 2 == 0, head_width=d)
+    agree(layer, drawn((batch, steps, 11), steps))
+
+
+@here
 def test_relu_units_and_both_directions():
     agree(RNN(17, activation=ReLU()), drawn((5, 6, 3), 4))
     agree(Bidirectional(GRU(9)), drawn((5, 6, 3), 5), np.arange(6) < np.array([[6], [1], [2], [6], [4]]))
 
 
 @here
-@pytest.mark.parametrize("layers", [[Conv(6, 3)], [Conv(6, 3), ReLU(), MaxPool(2)], [LSTM(5)], [GRU(5)], [RNN(5)]])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Conv(6, 3)],
+        [Conv(6, 3), ReLU(), MaxPool(2)],
+        [LSTM(5)],
+        [GRU(5)],
+        [RNN(5)],
+        [Attention(2, causal=True, head_width=5)],
+    ],
+)
 def test_every_transformation_works_outside_the_training_step(layers):
     """The kernels have no forward mode and no rule for batching; plain JAX steps in, of any order."""
     x = jnp.asarray(drawn((3, 4, 5, 2) if isinstance(layers[0], Conv) else (3, 4, 2), 6), jnp.float32)

@@ -385,3 +385,63 @@ def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
 
 
 recur.defvjp(_recur_forward, _recur_back)
+
+
+# -- layer normalisation ----------------------------------------------------------------------------------------------
+
+
+def _or_empty(a: jax.Array | None) -> jax.Array:
+    return jnp.zeros((0,), jnp.float32) if a is None else a
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def row_norm(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: float) -> jax.Array:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance of each row of the last axis; a way
+    back, and no forward mode. x: [..., n], scale, bias: [n] or None -> [..., n]."""
+    settings = {"epsilon": np.float32(epsilon)}
+    return _call("row_norm", _float32(*x.shape), x, _or_empty(scale), _or_empty(bias), **settings)
+
+
+def _row_norm_back(epsilon: float, kept: Any, dy: jax.Array) -> Any:
+    x, scale, unbiased = kept
+    n, settings = x.shape[-1], {"epsilon": np.float32(epsilon)}
+    results = _float32(*x.shape), _float32(0 if scale is None else n), _float32(0 if unbiased else n)
+    dx, dscale, dbias = _call("row_norm_back", results, x, _or_empty(scale), dy, **settings)
+    return dx, None if scale is None else dscale, None if unbiased else dbias
+
+
+row_norm.defvjp(
+    lambda x, scale, bias, epsilon: (row_norm(x, scale, bias, epsilon), (x, scale, bias is None)), _row_norm_back
+)
+
+
+# -- attention --------------------------------------------------------------------------------------------------------
+
+
+class Looking(NamedTuple):
+    """How many heads look at once, and whether they see no later step."""
+
+    heads: int
+    causal: bool
+
+
+def attended(mixed: jax.Array, how: Looking) -> jax.Array:
+    """softmax(q·kᵀ / sqrt(d))·v, head by head. mixed: [batch, steps, 3 * heads * d], queries, then keys, then values
+    -> [batch, steps, heads * d]."""
+    batch, steps, wide = mixed.shape
+    settings = {"heads": np.int64(how.heads), "causal": np.bool_(how.causal)}
+    return _call("attend", _float32(batch, steps, wide // 3), mixed, **settings)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def attend(mixed: jax.Array, how: Looking) -> jax.Array:
+    """`attended`, with the kernels' own way back, and no forward mode."""
+    return attended(mixed, how)
+
+
+def _attend_back(how: Looking, mixed: jax.Array, dy: jax.Array) -> Any:
+    settings = {"heads": np.int64(how.heads), "causal": np.bool_(how.causal)}
+    return (_call("attend_back", _float32(*mixed.shape), mixed, dy, **settings),)
+
+
+attend.defvjp(lambda mixed, how: (attended(mixed, how), mixed), _attend_back)

@@ -17,7 +17,7 @@ from pathlib import Path
 from pellucid.errors import PellucidWarning
 from pellucid.native.devices import several
 
-VERSION = 7  # of what the library's names take and give; source/ffi.cc has the same number
+VERSION = 8  # of what the library's names take and give; source/ffi.cc has the same number
 PATH = Path(__file__).with_name("kernels.so")
 NAMES = (
     "convolve",
@@ -36,6 +36,10 @@ NAMES = (
     "largest_dx",
     "recur",
     "recur_back",
+    "row_norm",
+    "row_norm_back",
+    "attend",
+    "attend_back",
     "dense_steps",
 )
 OFF = "PELLUCID_NATIVE"  # "0": plain JAX

@@ -9,12 +9,13 @@ one, up to `context` steps. Bahdanau et al. 2015; Vaswani et al. 2017.
 """
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
+from pellucid.native import calls, usable
 from pellucid.network.dense import weighted
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import GlorotUniform, Initializer, Normal, Zeros
@@ -71,6 +72,11 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, kee
     if keep is not None:
         weights = keep(weights)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+def _parts(mixed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries, keys and values, each [batch, steps, heads, d], from [batch, steps, 3, heads, d]."""
+    return mixed[:, :, 0], mixed[:, :, 1], mixed[:, :, 2]
 
 
 @layer
@@ -136,32 +142,32 @@ class Attention(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         batch, steps, n = x.shape
-        q, k, v = self._asked(p, x)
+        mixed = self._asked(p, x)
         if ctx.streaming:
-            y = self._go_on(ctx, q, k, v)
+            y = self._go_on(ctx, *_parts(mixed))
         else:
-            q, k = self._placed(q, k)
-            y = self._attend(ctx, q, k, v)
+            y = self._attend(ctx, self._placed(mixed))
         y = weighted(y.reshape(batch, steps, self.heads * self._width(n)), p["out"])
         return y + p["out_bias"] if self.bias else y
 
     def look(self, p, x, valid: jax.Array | None = None) -> jax.Array:
         """How much each step takes from each other one: [batch, heads, steps, steps], rows adding up to 1."""
-        q, k = self._placed(*self._asked(p, x)[:2])
+        q, k, _ = _parts(self._placed(self._asked(p, x)))
         return attention_weights(q, k, self._seen(x.shape[1], valid))
 
-    def _asked(self, p, x) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values, each [batch, steps, heads, d]."""
+    def _asked(self, p, x) -> jax.Array:
+        """Queries, keys and values: [batch, steps, 3, heads, d]."""
         batch, steps, n = x.shape
         mixed = weighted(x, p["w"])  # one product for all: [batch, steps, 3 * heads * d]
-        mixed = (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, self._width(n))
-        return mixed[:, :, 0], mixed[:, :, 1], mixed[:, :, 2]
+        return (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, self._width(n))
 
-    def _placed(self, q, k) -> tuple[jax.Array, jax.Array]:
+    def _placed(self, mixed: jax.Array) -> jax.Array:
+        """The same, queries and keys rotated where positions are rotary."""
         if not self.rotary:
-            return q, k
+            return mixed
+        q, k, v = _parts(mixed)
         places = jnp.arange(q.shape[1])
-        return rotate(q, places), rotate(k, places)
+        return jnp.stack([rotate(q, places), rotate(k, places), v], axis=2)
 
     def _seen(self, steps: int, valid: jax.Array | None) -> jax.Array | None:
         """Which steps may be looked at: [batch or 1, 1, steps or 1, steps], None for all."""
@@ -171,15 +177,29 @@ class Attention(Layer):
         real = valid[:, None, None, :]
         return real if seen is None else seen & real
 
-    def _attend(self, ctx: Context, q, k, v) -> jax.Array:
-        steps = q.shape[1]
+    def _attend(self, ctx: Context, mixed: jax.Array) -> jax.Array:
+        (q, k, v), steps = _parts(mixed), mixed.shape[1]
         drops = ctx.train and self.dropout > 0
+        if not drops and ctx.valid is None and usable(mixed):
+            return self._by_kernel(mixed, ctx.reverse_only)
         if jax.default_backend() != "cpu" and not drops:  # fused, where the accelerator has it
             lengths = None if ctx.valid is None else ctx.valid[:, None, None, :]
             y = jax.nn.dot_product_attention(q, k, v, mask=lengths, is_causal=self.causal)
             return y if ctx.valid is None else jnp.where(ctx.valid.any(-1)[:, None, None, None], y, 0)
         seen = self._seen(steps, ctx.valid)
         return attend(q, k, v, seen, (lambda a: self._drop(ctx, a)) if drops else None)
+
+    def _by_kernel(self, mixed: jax.Array, reverse_only: bool) -> jax.Array:
+        batch, steps, _, heads, d = mixed.shape
+        how, flat = calls.Looking(heads, self.causal), mixed.reshape(batch, steps, 3 * heads * d)
+        if reverse_only:
+            return cast(jax.Array, calls.attend(flat, how))
+
+        def plain(flat: jax.Array) -> jax.Array:
+            q, k, v = _parts(flat.reshape(*flat.shape[:-1], 3, heads, d))
+            return attend(q, k, v, self._seen(steps, None)).reshape(*flat.shape[:-1], heads * d)
+
+        return calls.aside(lambda flat: calls.attended(flat, how), plain)(flat)
 
     def _drop(self, ctx: Context, weights: jax.Array) -> jax.Array:
         kept = cheap_uniform(ctx.random(), weights.shape) >= self.dropout

@@ -285,6 +285,45 @@ ffi::Error recur_back(ffi::ThreadPool threads, int64_t cell, bool backwards, Flo
   });
 }
 
+// over the last axis
+RowNorm row_norm_of(float epsilon, ffi::Span<const int64_t> x) {
+  long rows = 1;
+  for (size_t i = 0; i + 1 < x.size(); ++i) rows *= static_cast<long>(x[i]);
+  return {rows, static_cast<long>(x[x.size() - 1]), epsilon};
+}
+
+ffi::Error row_norm(ffi::ThreadPool threads, float epsilon, Floats x, Floats scale, Floats bias, Result y) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().row_norm(pool, row_norm_of(epsilon, x.dimensions()), at(x), at(scale), at(bias), at(y));
+  });
+}
+
+ffi::Error row_norm_back(ffi::ThreadPool threads, float epsilon, Floats x, Floats scale, Floats dy, Result dx,
+                         Result dscale, Result dbias) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().row_norm_back(pool, row_norm_of(epsilon, x.dimensions()), at(x), at(scale), at(dy), at(dx), at(dscale),
+                            at(dbias));
+  });
+}
+
+// mixed: [batch, steps, 3 * heads * width]
+Attention attention(int64_t heads, bool causal, ffi::Span<const int64_t> mixed) {
+  return {static_cast<long>(mixed[0]), static_cast<long>(mixed[1]), static_cast<long>(heads),
+          static_cast<long>(mixed[2] / 3 / heads), causal};
+}
+
+ffi::Error attend(ffi::ThreadPool threads, int64_t heads, bool causal, Floats mixed, Result y) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().attend(pool, attention(heads, causal, mixed.dimensions()), at(mixed), at(y));
+  });
+}
+
+ffi::Error attend_back(ffi::ThreadPool threads, int64_t heads, bool causal, Floats mixed, Floats dy, Result dmixed) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().attend_back(pool, attention(heads, causal, mixed.dimensions()), at(mixed), at(dy), at(dmixed));
+  });
+}
+
 constexpr long kWorth = 1 << 15;  // multiplications of a step forward that are worth a thread
 
 // widths: inputs, then each layer's outputs; bends: of each layer; kinds: loss, rule, whether decay is decoupled;
@@ -350,7 +389,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 7; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 8; }
 
 #pragma GCC visibility push(default)
 
@@ -396,6 +435,15 @@ PELLUCID_CALL(recur_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>(
                               .Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                               .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
                               .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(row_norm, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<float>("epsilon").Arg<Floats>().Arg<Floats>()
+                            .Arg<Floats>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(row_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<float>("epsilon").Arg<Floats>()
+                                 .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+                                 .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(attend, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("heads").Attr<bool>("causal").Arg<Floats>()
+                          .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(attend_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("heads").Attr<bool>("causal")
+                               .Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_steps, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("widths").Attr<Numbers>("bends")
                                .Attr<Numbers>("kinds").Attr<int64_t>("batch").Attr<int64_t>("examples")
                                .Attr<Numbers>("watched").Attr<Numbers>("every").Arg<Floats>().Arg<Floats>()

@@ -17,9 +17,11 @@ namespace {
 #include "convolution.h"
 #include "joined.h"
 #include "norm.h"
+#include "row_norm.h"
 #include "dense.h"
 #include "pooling.h"
 #include "recurrent.h"
+#include "attend.h"
 #include "told.h"
 #include "steps.h"
 #include "line.h"
@@ -27,7 +29,7 @@ namespace {
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
                        convolve_join_dw, relu_largest, relu_largest_dx, batch_norm,
                        batch_norm_back, dense, dense_dw, largest, largest_dx, recur, recur_back, feedback_size,
-                       pack_feedback, dense_steps, answer};
+                       pack_feedback, row_norm, row_norm_back, attend, attend_back, dense_steps, answer};
 
 }  // namespace
 

@@ -96,6 +96,19 @@ struct NormBackward {
   float *dx, *dscale, *dbias;
 };
 
+// Every step looks at all, or (`causal`) at those before it and itself: y = softmax(q·k' / sqrt(width))·v, head by head.
+struct Attention {
+  long batch, steps, heads, width;  // queries, keys and values: [batch, steps, 3, heads, width]
+  bool causal;
+  float scale() const { return 1.0f / __builtin_sqrtf(static_cast<float>(width)); }
+};
+
+// Layer normalisation of rows of so many numbers.
+struct RowNorm {
+  long rows, width;
+  float epsilon;
+};
+
 // What bends a dense layer's sums, what is lost, and how weights move.
 enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
 enum class DenseLoss : long { cross_entropy = 0, squares = 1, binary = 2 };
@@ -206,6 +219,13 @@ struct Kernels {
   void (*recur_back)(Parallel&, const Recurrence&, const RecurrentBackward&);
   long (*feedback_size)(const Recurrence&);  // floats that u takes as it is read
   void (*pack_feedback)(Parallel&, const Recurrence&, const float* u, float* to);
+  // scale, bias: null for none
+  void (*row_norm)(Parallel&, const RowNorm&, const float* x, const float* scale, const float* bias, float* y);
+  void (*row_norm_back)(Parallel&, const RowNorm&, const float* x, const float* scale, const float* dy, float* dx,
+                        float* dscale, float* dbias);
+  // y, dy: [batch, steps, heads, width]
+  void (*attend)(Parallel&, const Attention&, const float* mixed, float* y);
+  void (*attend_back)(Parallel&, const Attention&, const float* mixed, const float* dy, float* dmixed);
   void (*dense_steps)(Parallel&, const DenseSteps&);
   // x: [rows, inputs of the first stage] -> y: [rows, outputs of the last]
   void (*answer)(Parallel&, const Stage* stages, long count, long rows, const float* x, float* y);

@@ -60,6 +60,14 @@ PELLUCID_INLINE void store_some(float* p, Vec v, long n) {
   }
 }
 
+// The first n of a vector's floats, and others behind them.
+PELLUCID_INLINE Vec first_of(Vec v, long n, Vec others) {
+  if (n >= kLanes) return v;
+  IntVec place;
+  for (int i = 0; i < kLanes; ++i) place[i] = i;
+  return place < static_cast<int>(n) - IntVec{} ? v : others;
+}
+
 // Bytes as whole numbers, and back. Written as loops over arrays, which compilers make one instruction of; GCC 12 takes
 // `__builtin_convertvector` from so narrow to so wide apart into forty.
 PELLUCID_INLINE IntVec widened(const unsigned char* p) {
