@@ -398,15 +398,14 @@ def _or_empty(a: jax.Array | None) -> jax.Array:
 def row_norm(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: float) -> jax.Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance of each row of the last axis; a way
     back, and no forward mode. x: [..., n], scale, bias: [n] or None -> [..., n]."""
-    settings = {"epsilon": np.float32(epsilon)}
-    return _call("row_norm", _float32(*x.shape), x, _or_empty(scale), _or_empty(bias), **settings)
+    return _call("row_norm", _float32(*x.shape), x, _or_empty(scale), _or_empty(bias), epsilon=np.float32(epsilon))
 
 
 def _row_norm_back(epsilon: float, kept: Any, dy: jax.Array) -> Any:
     x, scale, unbiased = kept
-    n, settings = x.shape[-1], {"epsilon": np.float32(epsilon)}
+    n = x.shape[-1]
     results = _float32(*x.shape), _float32(0 if scale is None else n), _float32(0 if unbiased else n)
-    dx, dscale, dbias = _call("row_norm_back", results, x, _or_empty(scale), dy, **settings)
+    dx, dscale, dbias = _call("row_norm_back", results, x, _or_empty(scale), dy, epsilon=np.float32(epsilon))
     return dx, None if scale is None else dscale, None if unbiased else dbias
 
 
@@ -429,8 +428,8 @@ def attended(mixed: jax.Array, how: Looking) -> jax.Array:
     """softmax(q·kᵀ / sqrt(d))·v, head by head. mixed: [batch, steps, 3 * heads * d], queries, then keys, then values
     -> [batch, steps, heads * d]."""
     batch, steps, wide = mixed.shape
-    settings = {"heads": np.int64(how.heads), "causal": np.bool_(how.causal)}
-    return _call("attend", _float32(batch, steps, wide // 3), mixed, **settings)
+    shape = _float32(batch, steps, wide // 3)
+    return _call("attend", shape, mixed, heads=np.int64(how.heads), causal=np.bool_(how.causal))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -440,8 +439,8 @@ def attend(mixed: jax.Array, how: Looking) -> jax.Array:
 
 
 def _attend_back(how: Looking, mixed: jax.Array, dy: jax.Array) -> Any:
-    settings = {"heads": np.int64(how.heads), "causal": np.bool_(how.causal)}
-    return (_call("attend_back", _float32(*mixed.shape), mixed, dy, **settings),)
+    shape = _float32(*mixed.shape)
+    return (_call("attend_back", shape, mixed, dy, heads=np.int64(how.heads), causal=np.bool_(how.causal)),)
 
 
 attend.defvjp(lambda mixed, how: (attended(mixed, how), mixed), _attend_back)
