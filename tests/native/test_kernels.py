@@ -225,9 +225,9 @@ def test_recurrent_layers_and_their_gradients(kind, batch, steps, width, each_st
 
 
 @here
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
-    st.integers(1, 4), st.sampled_from([1, 2, 7, 31, 64, 65, 140]), st.integers(1, 3), st.sampled_from([1, 8, 20, 40]),
+    st.integers(1, 4), st.sampled_from([1, 7, 64, 65, 140]), st.integers(1, 3), st.sampled_from([1, 8, 20, 40]),
     st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_attention_and_its_gradients(batch, steps, heads, d, causal, rotary):

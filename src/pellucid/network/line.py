@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from pellucid.errors import NetworkError
 from pellucid.native import native, on_cpu
-from pellucid.native.calls import Sliding, Then
+from pellucid.native.calls import KINDS, Sliding, Then
 from pellucid.native.library import in_plain_jax
 from pellucid.native.line import Line, Room, Stage
 from pellucid.network.activations import Identity, ReLU, Sigmoid, Tanh
@@ -36,7 +36,7 @@ BENDS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
 FLOAT32 = np.dtype(np.float32)
 SMALL, KEPT = 1 << 14, 8  # numbers of a small batch, and shapes of such that rooms are kept for
 END = (object(),)  # behind all that a network holds, so that neither more nor less of it goes unnoticed
-KINDS = "fiub"  # of numbers that become float32 here as they would in JAX: floats, whole numbers, truths
+NUMBERS = "fiub"  # kinds of numbers that become float32 here as they would in JAX: floats, whole numbers, truths
 
 
 class Unfit(Exception):
@@ -131,7 +131,7 @@ def _normalisation(layer: Any, p: Arrays, n: int) -> tuple[np.ndarray, np.ndarra
 
 def _recurrent(layer: Recurrent, p: Arrays, at: Place) -> Stage:
     kind = layer.kernel()
-    if kind is None or len(at.shape) != 2:
+    if kind is None or len(at.shape) != 2 or KINDS[kind].fed != ("v" in p):
         raise Unfit
     width, wide = layer.width, layer.gates * layer.width
     _check(p, w=(at.shape[-1], wide), b=(wide,), u=(width, wide), v=(width,))
@@ -231,7 +231,7 @@ class Answers:
         shape, (params, state) = x.shape[1:], self._tops
         if shape != self._shape or params is not network.params or state is not network.state or not self._unchanged():
             self._renew(network, shape)
-        if self._line is None or x.dtype.kind not in KINDS or in_plain_jax():
+        if self._line is None or x.dtype.kind not in NUMBERS or in_plain_jax():
             return None
         if x.dtype.itemsize > 4 and jax.config.read("jax_enable_x64"):  # which JAX would not make float32 of
             return None
