@@ -2,6 +2,7 @@
 small network does."""
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Sequence
@@ -82,19 +83,21 @@ class Room(NamedTuple):
 
 
 class Line:
-    """`line(x)`: what the stages make of x [rows, *shape of the first]: a new float32 array [rows, *out of the last].
+    """`line(x)`: what the stages make of x [rows, *shape of the first]: a new float32 array [rows, *out], out being as
+    many numbers as the last stage gives.
 
     Several threads may call it at once. Where there is no memory, it raises a `PellucidError`.
 
     >>> double = Stage("scale", (3,), (3,), w=np.zeros(1, "float32"), u=np.full(1, 2, "float32"))
-    >>> Line([double])(np.ones((1, 3))).tolist() if native().isa else [[2.0, 2.0, 2.0]]
+    >>> Line([double], (3,))(np.ones((1, 3))).tolist() if native().isa else [[2.0, 2.0, 2.0]]
     [[2.0, 2.0, 2.0]]
     """
 
-    def __init__(self, stages: Sequence[Stage]):
+    def __init__(self, stages: Sequence[Stage], out: tuple[int, ...]):
         library = native().library
         assert library is not None, "there are no native kernels"
-        self.out = stages[-1].out
+        self.out = out
+        assert math.prod(out) == math.prod(stages[-1].out), (out, stages[-1])
         self._arrays = [(stage.w, stage.b, stage.u, stage.v) for stage in stages]  # the library only points to them
         told = (_Told * len(stages))()
         for to, stage, arrays in zip(told, stages, self._arrays, strict=True):

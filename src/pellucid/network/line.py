@@ -152,12 +152,16 @@ SHAPES: dict[type[Layer], Callable[[Shape], Shape]] = {
 }
 
 
-def stages_of(layer: Layer, params: Mapping[str, Any], state: Mapping[str, Any], shape: Shape) -> list[Stage]:
-    """A network as stages for examples of this shape. Raises `Unfit` where it is none.
+def stages_of(
+    layer: Layer, params: Mapping[str, Any], state: Mapping[str, Any], shape: Shape
+) -> tuple[list[Stage], Shape]:
+    """A network as stages for examples of this shape, and the shape that it gives (what flattens has no stage). Raises
+    `Unfit` where it is none.
 
     >>> w = {"w": np.ones((4, 2), "float32"), "b": np.zeros(2, "float32")}
-    >>> [(s.act, s.out, s.bend) for s in stages_of(Sequential(Dense(2), Tanh()), {"dense1": w}, {}, (4,))]
-    [('dense', (2,), 'tanh')]
+    >>> stages, shape = stages_of(Sequential(Dense(2), Tanh()), {"dense1": w}, {}, (4,))
+    >>> [(stage.act, stage.out, stage.bend) for stage in stages], shape
+    ([('dense', (2,), 'tanh')], (2,))
     """
     parts, found = list(_in_line(layer, params, state)), list[Stage]()
     while parts:
@@ -181,7 +185,7 @@ def stages_of(layer: Layer, params: Mapping[str, Any], state: Mapping[str, Any],
             raise Unfit
     if not found:
         raise Unfit
-    return [*found[:-1], replace(found[-1], out=shape)]  # what flattens at the end has no stage
+    return found, shape
 
 
 def _in_line(layer: Layer, params: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[tuple[Layer, Arrays]]:
@@ -250,7 +254,7 @@ class Answers:
         if native().isa is None or not on_cpu() or not shape:
             return
         try:
-            self._line = Line(stages_of(network.layer, params or {}, state or {}, shape))
+            self._line = Line(*stages_of(network.layer, params or {}, state or {}, shape))
         except (Unfit, NetworkError, KeyError):  # JAX's way says what is wrong, where something is
             return
 
