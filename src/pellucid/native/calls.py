@@ -49,6 +49,10 @@ def _float32(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
+def _or_empty(a: jax.Array | None) -> jax.Array:
+    return jnp.zeros((0,), jnp.float32) if a is None else a
+
+
 def _or_none(truths: jax.Array | None) -> jax.Array:
     return jnp.zeros((0,), bool) if truths is None else truths
 
@@ -71,9 +75,8 @@ class Sliding(NamedTuple):
 
 def convolved(x: jax.Array, w: jax.Array, b: jax.Array | None, how: Sliding) -> jax.Array:
     """x: [batch, h, w, n], w: [rows, columns, n, width], b: [width] or None -> [batch, *how.out, width]."""
-    b = jnp.zeros((0,), jnp.float32) if b is None else b
     shape = _float32(x.shape[0], *how.out, w.shape[-1])
-    return _call("convolve", shape, x, w, b, geometry=how.geometry)
+    return _call("convolve", shape, x, w, _or_empty(b), geometry=how.geometry)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -128,10 +131,9 @@ class Join(NamedTuple):
 
 def _joined(x: jax.Array, w: jax.Array, b: jax.Array | None, join: Join, keep: bool) -> tuple[jax.Array, jax.Array]:
     """(y [batch, h, w, width], which place of its window held it, uint8, or empty where it is not to be kept)."""
-    b = jnp.zeros((0,), jnp.float32) if b is None else b
     shape = x.shape[0], *join.then.out(join.how.out), w.shape[-1]
     results = _float32(*shape), jax.ShapeDtypeStruct(shape if keep else (0,), jnp.uint8)
-    y, places = _call("convolve_join", results, x, w, b, geometry=join.geometry)
+    y, places = _call("convolve_join", results, x, w, _or_empty(b), geometry=join.geometry)
     return y, places
 
 
@@ -173,8 +175,7 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
     """x·w + b. x: [rows, n], w: [n, width], b: [width] or None -> [rows, width]; a way back, and no forward mode."""
     if x.shape[0] * w.shape[1] > LARGE:
         return x @ w if b is None else x @ w + b
-    b = jnp.zeros((0,), jnp.float32) if b is None else b
-    return _call("dense", _float32(x.shape[0], w.shape[1]), x, w, b)
+    return _call("dense", _float32(x.shape[0], w.shape[1]), x, w, _or_empty(b))
 
 
 def _dense_back(kept: Any, dy: jax.Array) -> Any:
@@ -388,10 +389,6 @@ recur.defvjp(_recur_forward, _recur_back)
 
 
 # -- layer normalisation ----------------------------------------------------------------------------------------------
-
-
-def _or_empty(a: jax.Array | None) -> jax.Array:
-    return jnp.zeros((0,), jnp.float32) if a is None else a
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pellucid.native.library import native
 from pellucid.native.steps import BENDS
 
 Act = Literal["scale", "dense", "convolve", "largest", "mean", "recur", "bend"]
-ACTS: tuple[Act, ...] = ("scale", "dense", "convolve", "largest", "mean", "recur", "bend")  # as source/kernels.h
+ACTS: tuple[Act, ...] = get_args(Act)  # as source/kernels.h numbers them
 STILL, ALONE = Sliding((1, 1), (1, 1), (0, 0), (1, 1)), Then()
 NUMBERS, ARRAYS = 30, 4  # of a stage, as source/line.cc reads them
 
@@ -52,8 +52,7 @@ class Stage:
         """In the order of source/line.cc."""
         high, wide = self.shape[:2] if len(self.shape) == 3 else (1, 1)
         channels = self.shape[-1] if self.act != "scale" or self.w is None else self.w.size
-        recurs = self.act == "recur" and self.u is not None
-        steps, width = (self.shape[0], self.u.shape[0]) if recurs and self.u is not None else (0, 0)
+        steps, width = (0, 0) if self.act != "recur" or self.u is None else (self.shape[0], self.u.shape[0])
         return [
             ACTS.index(self.act), int(np.prod(self.shape)), int(np.prod(self.out)), BENDS.index(self.bend),
             high, wide, channels, *self.how.out, self.out[-1], *self.size,

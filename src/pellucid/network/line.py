@@ -226,15 +226,13 @@ class Answers:
         room = self._rooms.get(x.shape)
         if room is None or x.dtype is not FLOAT32:
             return self._any(network, x)
-        params, state = self._tops
-        if params is not network.params or state is not network.state or not self._unchanged() or in_plain_jax():
+        if not self._unchanged(network) or in_plain_jax():
             return self._any(network, x)
         return self._line.within(room, x)  # type: ignore[union-attr]  # whose room it is
 
     def _any(self, network: "Network", x: np.ndarray) -> np.ndarray | None:
-        shape, (params, state) = x.shape[1:], self._tops
-        if shape != self._shape or params is not network.params or state is not network.state or not self._unchanged():
-            self._renew(network, shape)
+        if x.shape[1:] != self._shape or not self._unchanged(network):
+            self._renew(network, x.shape[1:])
         if self._line is None or x.dtype.kind not in NUMBERS or in_plain_jax():
             return None
         if x.dtype.itemsize > 4 and jax.config.read("jax_enable_x64"):  # which JAX would not make float32 of
@@ -243,7 +241,10 @@ class Answers:
             self._rooms[x.shape] = self._line.room(x.shape)
         return self._line(x)
 
-    def _unchanged(self) -> bool:
+    def _unchanged(self, network: "Network") -> bool:
+        params, state = self._tops
+        if params is not network.params or state is not network.state:
+            return False
         return all(map(operator.is_, chain.from_iterable(self._views), self._held))
 
     def _renew(self, network: "Network", shape: Shape) -> None:
