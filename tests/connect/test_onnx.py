@@ -220,6 +220,20 @@ def test_what_cannot_be_said_is_named(tmp_path):
     assert not (tmp_path / "net.onnx").exists()
 
 
+def test_a_layer_that_takes_apart_and_stacks(tmp_path):
+    @layer("stacking_for_onnx")
+    class Stacking(Layer):
+        def apply(self, p, x, ctx):
+            first, *_, last = jnp.unstack(x, axis=1)
+            return jnp.stack([last, first * 2, last - first], axis=1)
+
+    network = trained(Sequential(Stacking(), Dense(3)), STEPS)
+    done = connect.export(network, tmp_path / "net.onnx", STEPS)
+    assert done.free_batch
+    got = onnxruntime.InferenceSession(done.path).run(None, {"input": STEPS})[0]
+    np.testing.assert_allclose(got, network._outputs(STEPS), rtol=1e-5, atol=1e-5)
+
+
 def test_a_layer_that_asks_how_many_rows_there_are_gets_one_at_a_time(tmp_path):
     @layer("counting_for_onnx")
     class Counting(Layer):

@@ -412,6 +412,26 @@ def _concatenate(graph: Graph, equation: Any, *inputs: Value) -> Value:
     return graph.put("Concat", *parts, shape=out.shape, dtype=parts[0].dtype, axis=equation.params["dimension"])
 
 
+@rule("stack")  # an operation of its own from JAX 0.12 on, as `unstack` is
+def _stack(graph: Graph, equation: Any, *inputs: Value) -> Value:
+    out, axis = equation.outvars[0].aval, equation.params["axis"]
+    parts = _wholes(graph, equation, *inputs)
+    one = (*out.shape[:axis], 1, *out.shape[axis + 1 :])
+    wide = [graph.put("Unsqueeze", v, graph.whole_numbers([axis]), shape=one, dtype=v.dtype) for v in parts]
+    return graph.put("Concat", *wide, shape=out.shape, dtype=parts[0].dtype, axis=axis)
+
+
+@rule("unstack")
+def _unstack(graph: Graph, equation: Any, x: Value) -> list[Value]:
+    (x,), axis, n = _wholes(graph, equation, x), equation.params["axis"], len(equation.outvars)
+    names = graph.emit("Split", x, graph.whole_numbers([1] * n), outputs=n, axis=axis)
+    shape, gone = (*x.shape[:axis], 1, *x.shape[axis + 1 :]), graph.whole_numbers([axis])
+    return [
+        graph.put("Squeeze", Value(shape, x.dtype, name), gone, shape=v.aval.shape, dtype=x.dtype)
+        for name, v in zip(names, equation.outvars, strict=True)
+    ]
+
+
 @rule("split")
 def _split(graph: Graph, equation: Any, x: Value) -> list[Value]:
     (x,) = _wholes(graph, equation, x)
