@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -41,16 +42,25 @@ inline long allowed() {
 // in its cache; who is through with these takes others'. The caller needs nobody: who has not come is not waited for.
 class Crew final : public Parallel {
  public:
-  // schedule(task): has some thread run it soon, or late, or never
-  template <typename Schedule>
-  Crew(long threads, Schedule schedule) : all_(std::make_shared<All>(threads)) {
-    for (long t = 1; t < threads; ++t)
-      schedule([all = all_, t] {
-        for (long idle = 0; !all->over.load(std::memory_order_acquire);) rest(all->work(t) ? idle = 0 : ++idle);
-      });
-  }
+  using Clock = std::chrono::steady_clock;
+  explicit Crew(long most) : all_(std::make_shared<All>(most)) {}
   ~Crew() override { all_->over.store(true, std::memory_order_release); }
-  int threads() const override { return static_cast<int>(all_->threads); }
+  int threads() const override { return static_cast<int>(threads_); }
+
+  // From here on the work is shared out among so many threads, the caller's with them, as many as the crew has room for.
+  // schedule(task): has some thread run it soon, or late, or never; false: nobody will. Who has come stays until the
+  // crew is no more, or was let go and not called again for so long.
+  template <typename Schedule>
+  void call(long threads, Schedule schedule, Clock::duration patience = Clock::duration::max()) {
+    threads_ = std::min(threads, all_->most);
+    all_->wanted = true;
+    for (long t = 1; t < threads_; ++t) {
+      std::atomic<bool>& called = all_->tickets[t].called;
+      if (called.exchange(true)) continue;
+      if (!schedule([all = all_, t, patience] { all->stay(t, patience); })) called = false;
+    }
+  }
+  void let_go() { all_->wanted = false; }
 
   void run(long n, void (*task)(void*, long), void* of) override {
     if (n < 2 || threads() < 2 || n > kMost) {
@@ -81,24 +91,42 @@ class Crew final : public Parallel {
   }
 
   struct alignas(64) Ticket {
-    std::atomic<uint64_t> at{0};
+    std::atomic<uint64_t> at{0};      // the turn, where the thread's tasks end, and which is next
+    std::atomic<bool> called{false};  // it has come, or will
   };
   struct All {
-    const long threads;
-    std::unique_ptr<Ticket[]> tickets;  // of each thread: the turn, where its tasks end, and which is next
+    const long most;
+    std::unique_ptr<Ticket[]> tickets;  // of each thread
     void (*task)(void*, long) = nullptr;
     void* of = nullptr;
     alignas(64) std::atomic<long> left{0};
-    std::atomic<bool> over{false};
+    std::atomic<bool> over{false}, wanted{false};
     std::mutex lock;
     std::exception_ptr failed;
 
-    explicit All(long threads) : threads(threads), tickets(new Ticket[threads]) {}
+    explicit All(long most) : most(most), tickets(new Ticket[most]) {}
+
+    void stay(long own, Clock::duration patience) {
+      std::atomic<bool>& called = tickets[own].called;
+      Clock::time_point since;
+      for (long idle = 0; !over.load(std::memory_order_acquire);) {
+        if (work(own)) {
+          idle = 0;
+          continue;
+        }
+        if (idle++ == 0) since = Clock::now();
+        if (idle % 64 == 0 && !wanted && Clock::now() - since > patience) {
+          called = false;  // who wants somebody from here on calls anew
+          if (!wanted || called.exchange(true)) return;  // or has just seen that this one is here
+        }
+        rest(idle);
+      }
+    }
 
     bool work(long own) {
       bool any = false;
-      for (long k = 0; k < threads; ++k) {
-        std::atomic<uint64_t>& at = tickets[(own + k) % threads].at;
+      for (long k = 0; k < most; ++k) {
+        std::atomic<uint64_t>& at = tickets[(own + k) % most].at;
         for (uint64_t seen = at.load(std::memory_order_acquire); (seen & kMost) < (seen >> 20 & kMost);) {
           if (!at.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
           any = true;  // what was claimed is of the present turn, which does not end before it is done
@@ -117,6 +145,7 @@ class Crew final : public Parallel {
   };
 
   std::shared_ptr<All> all_;
+  long threads_ = 1;
   uint64_t turn_ = 0;
 };
 

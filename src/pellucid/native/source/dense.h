@@ -61,13 +61,15 @@ inline void product(Parallel& pool, long rows, long count, long columns, const f
   });
 }
 
+inline long panels_size(long count, long columns) { return up(columns, kTileColumns) * count; }
+
 // As `product`, b [count, columns] with element (k, n) at b[k * b_row + n * b_column].
 inline void product_of(Parallel& pool, long rows, long count, long columns, const float* a, long row, long step,
                        const float* b, long b_row, long b_column, const float* bias, float* c) {
   // of many rows b is read again and again; rows of it that lie a power of two apart drive one another from the cache
   if (b_column == 1 && columns % kTileColumns == 0 && !stays_in_cache(pool, rows, count, columns))
     return product(pool, rows, count, columns, a, row, step, b, b_row, bias, c);
-  Scratch panels((columns + kTileColumns - 1) / kTileColumns * kTileColumns * count);
+  Scratch panels(panels_size(count, columns));
   pack(b, count, columns, b_row, b_column, kTileColumns, panels.data());
   product(pool, rows, count, columns, a, row, step, panels.data(), 0, bias, c);
 }

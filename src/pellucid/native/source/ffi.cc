@@ -378,8 +378,9 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
   s.sums = over(sums, new_sums), s.losses = at(losses);
   return guarded([&] {
     const long here = std::min<long>(static_cast<long>(threads.num_threads()), std::min(allowed(), kMostThreads));
-    Crew crew(std::max<long>(1, std::min<long>(here, s.work() / kWorth)),
-              [&](auto help) { threads.Schedule(std::move(help)); });
+    const long most = std::max<long>(1, std::min<long>(here, s.work() / kWorth));
+    Crew crew(most);
+    crew.call(most, [&](auto help) { return threads.Schedule(std::move(help)), true; });
     kernels().dense_steps(crew, s);
   });
 }

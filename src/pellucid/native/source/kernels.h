@@ -57,7 +57,7 @@ struct RecurrentForward {
   float* c;              // [steps, batch, width], of the lstm
   float* gates;          // [steps, batch, gates * width], after their activation; null: not wanted. May be z.
   float* fed;            // [steps, batch, width], of the gru: h·u + v of its proposal; null: not wanted
-  const float* panels = nullptr;  // u as `pack_feedback` lays it out, where that was done before
+  const float* panels = nullptr;  // u as `pack_gates` lays it out, where that was done before
 };
 
 struct RecurrentBackward {
@@ -182,7 +182,7 @@ struct Stage {
   long features;
   bool each_step;
   const float *w, *b, *u, *v;
-  const float* panels;  // of recur: see there
+  const float* panels;  // what `pack_stage` makes of the weights, or null
 
   // multiplications for an example
   long work() const {
@@ -217,8 +217,8 @@ struct Kernels {
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);
   void (*recur)(Parallel&, const Recurrence&, const RecurrentForward&);
   void (*recur_back)(Parallel&, const Recurrence&, const RecurrentBackward&);
-  long (*feedback_size)(const Recurrence&);  // floats that u takes as it is read
-  void (*pack_feedback)(Parallel&, const Recurrence&, const float* u, float* to);
+  long (*packed_size)(const Stage&);  // floats that a stage's weights take as they are read; 0: as they lie
+  void (*pack_stage)(const Stage&, float* to);
   // scale, bias: null for none
   void (*row_norm)(Parallel&, const RowNorm&, const float* x, const float* scale, const float* bias, float* y);
   void (*row_norm_back)(Parallel&, const RowNorm&, const float* x, const float* scale, const float* dy, float* dx,

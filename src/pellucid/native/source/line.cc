@@ -2,6 +2,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -17,11 +18,11 @@ using namespace pellucid;
 
 namespace {
 
-constexpr long kWorthHelp = 1L << 18;  // multiplications of a call that are worth waking somebody
+constexpr long kWorthWaking = 1L << 18;  // multiplications of a call that are worth waking somebody
+constexpr long kWorthHelp = 1L << 15;    // and those that are worth the help of one more who is awake
 constexpr std::chrono::microseconds kAwake{40};
 
-// Threads that wait for somebody to help. They look for the next call for a little while before they sleep, for calls
-// often come one after the other, and waking takes as long as a small network does.
+// Threads that sleep until somebody wants help.
 class Helpers {
  public:
   static Helpers& here() {
@@ -29,18 +30,18 @@ class Helpers {
     return *all;
   }
 
-  // Hands the task to a thread, of which at most `most` are made. Where another caller is at it now, nobody helps.
-  void post(std::function<void()> task, long most) {
+  // Hands the task to a thread, of which at most `most` are made; or not, where another caller is at it now.
+  bool post(std::function<void()> task, long most) {
     const std::unique_lock<std::mutex> held(lock_, std::try_to_lock);
-    if (!held || tasks_.size() > kMostWaiting) return;
+    if (!held || tasks_.size() > kMostWaiting) return false;
     try {
       if (threads_ < most) std::thread([this] { serve(); }).detach(), ++threads_;
       tasks_.push_back(std::move(task));
     } catch (...) {  // no thread or no memory to be had: the caller works alone
-      return;
+      return false;
     }
-    waiting_.store(true, std::memory_order_release);
-    if (asleep_ > 0) wake_.notify_one();
+    wake_.notify_one();
+    return true;
   }
 
  private:
@@ -48,21 +49,12 @@ class Helpers {
 
   void serve() {
     for (;;) {
-      const auto until = std::chrono::steady_clock::now() + kAwake;
-      while (!waiting_.load(std::memory_order_acquire) && std::chrono::steady_clock::now() < until) {
-#if defined(__x86_64__)
-        for (int i = 0; i < 8; ++i) __builtin_ia32_pause();
-#endif
-      }
       std::function<void()> task;
       {
         std::unique_lock<std::mutex> held(lock_);
-        ++asleep_;
         wake_.wait(held, [this] { return !tasks_.empty(); });
-        --asleep_;
         task = std::move(tasks_.front());
         tasks_.pop_front();
-        waiting_.store(!tasks_.empty(), std::memory_order_release);
       }
       task();
     }
@@ -71,21 +63,47 @@ class Helpers {
   std::mutex lock_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
-  std::atomic<bool> waiting_{false};
-  long threads_ = 0, asleep_ = 0;
+  long threads_ = 0;
+};
+
+// Who helps a thread's calls. They look for the next one for a little while before they sleep again, for calls often
+// come one after the other, and waking takes as long as a small network does.
+class Company {
+ public:
+  // body(who shares the work of a call of so many multiplications)
+  template <typename Body>
+  void answer(long work, long threads, Body body) {
+    const auto now = Crew::Clock::now();
+    const bool often = now - last_ < kAwake;
+    last_ = now;
+    const long most = std::min({threads, allowed(), kMostThreads, work / kWorthHelp});
+    if (most < 2 || (work < kWorthWaking && !often)) return body(alone_);
+    const struct Call {
+      Crew& crew;
+      ~Call() { crew.let_go(); }
+    } call{crew_};
+    crew_.call(most, [&](auto help) { return Helpers::here().post(std::move(help), most - 1); }, kAwake);
+    body(crew_);
+  }
+
+ private:
+  Alone alone_;
+  Crew crew_{kMostThreads};
+  Crew::Clock::time_point last_{};
 };
 
 struct Line {
   std::vector<Stage> stages;
-  std::vector<std::vector<float>> packed;  // what stages read in an order of its own
+  std::vector<std::unique_ptr<float, decltype(&std::free)>> packed;  // what stages read in an order of its own
   long work = 0;                           // multiplications for an example
 
   void add(Stage s) {
-    if (s.act == Act::recur) {
-      Alone alone;
-      packed.emplace_back(static_cast<size_t>(kernels().feedback_size(s.r)));
-      kernels().pack_feedback(alone, s.r, s.u, packed.back().data());
-      s.panels = packed.back().data();
+    if (const long size = kernels().packed_size(s); size > 0) {
+      const size_t bytes = (static_cast<size_t>(size) * sizeof(float) + 63) / 64 * 64;  // whole lines of the cache
+      packed.emplace_back(static_cast<float*>(std::aligned_alloc(64, bytes)), &std::free);
+      if (packed.back() == nullptr) throw std::bad_alloc();
+      kernels().pack_stage(s, packed.back().get());
+      s.panels = packed.back().get();
     }
     work += s.work();
     stages.push_back(s);
@@ -141,19 +159,12 @@ extern "C" void pellucid_line_free(void* line) { delete static_cast<Line*>(line)
 
 // 0 where y is written, else it says nothing.
 extern "C" int pellucid_line_answer(const Call* call) {
-  const Line& line = *static_cast<const Line*>(call->line);
-  const auto run = [&](Parallel& pool) {
-    kernels().answer(pool, line.stages.data(), static_cast<long>(line.stages.size()), call->rows, call->x, call->y);
-  };
   try {
-    const long most = std::min<long>(call->threads, std::min(allowed(), kMostThreads));
-    if (most < 2 || call->rows * line.work < kWorthHelp) {
-      Alone alone;
-      run(alone);
-    } else {
-      Crew crew(most, [&](auto help) { Helpers::here().post(std::move(help), most - 1); });
-      run(crew);
-    }
+    const Line& line = *static_cast<const Line*>(call->line);
+    thread_local Company company;
+    company.answer(call->rows * line.work, static_cast<long>(call->threads), [&](Parallel& pool) {
+      kernels().answer(pool, line.stages.data(), static_cast<long>(line.stages.size()), call->rows, call->x, call->y);
+    });
     return 0;
   } catch (...) {
     return 1;

@@ -4,6 +4,23 @@ constexpr long kUnpacked = 8;             // below it a dense layer's weights ar
 constexpr long kBlockFloats = 1L << 22;  // of the widest stage's rows that are under way at a time
 constexpr long kPiece = 1L << 14;        // floats that a thread bends at a time
 
+// Weights are read in panels, again and again: they are laid out once, except for those of large dense layers, of which
+// a second copy would cost more memory than it saves time.
+long packed_size(const Stage& s) {
+  if (s.act == Act::recur) return feedback_size(s.r) + panels_size(s.features, s.r.gates() * s.r.width);
+  const long size = s.act == Act::dense ? panels_size(s.c.channels, s.c.outputs) : 0;
+  return size <= kInCache ? size : 0;
+}
+
+void pack_stage(const Stage& s, float* to) {
+  const auto panels = [&](long count, long columns) { pack(s.w, count, columns, columns, 1, kTileColumns, to); };
+  if (s.act == Act::dense) return panels(s.c.channels, s.c.outputs);
+  Alone alone;
+  pack_gates(alone, s.u, s.r.width, s.r.gates(), to);
+  to += feedback_size(s.r);
+  panels(s.features, s.r.gates() * s.r.width);
+}
+
 // Rooms of a thread that answers; they are kept for the next call.
 struct Rooms {
   Scratch rows[2], turned, z, h, c, zeros;
@@ -108,7 +125,7 @@ inline void read_sequences(Parallel& pool, const Stage& s, long rows, const floa
   }
   RecurrentForward f{};
   float* z = rooms.z.room(all * wide);
-  product_of(pool, all, s.features, wide, x, s.features, 1, s.w, wide, 1, s.b, z);
+  product(pool, all, s.features, wide, x, s.features, 1, s.panels + feedback_size(r), 0, s.b, z);
   float* zeros = rooms.zeros.room(rows * r.width);
   std::memset(zeros, 0, static_cast<size_t>(rows * r.width) * 4);
   f.z = z, f.u = s.u, f.panels = s.panels, f.v = s.v, f.h0 = f.c0 = zeros;
@@ -130,7 +147,10 @@ inline void run_stage(Parallel& pool, const Stage& s, long rows, const float* x,
     case Act::dense: {
       const long all = rows * (s.inputs / c.channels);
       if (all < kUnpacked) return few_rows(pool, s, all, x, y);
-      dense(pool, {all, c.channels, c.outputs}, x, s.w, s.b, y);
+      if (s.panels != nullptr)
+        product(pool, all, c.channels, c.outputs, x, c.channels, 1, s.panels, 0, s.b, y);
+      else
+        dense(pool, {all, c.channels, c.outputs}, x, s.w, s.b, y);
       return bend_all(pool, s.bend, all * c.outputs, y);
     }
     case Act::convolve:

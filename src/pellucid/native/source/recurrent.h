@@ -23,11 +23,7 @@ inline void pack_gates(Parallel& pool, const float* u, long width, long gates, f
   });
 }
 
-long feedback_size(const Recurrence& s) { return up(s.width, kLanes) * s.width * s.gates(); }
-
-void pack_feedback(Parallel& pool, const Recurrence& s, const float* u, float* to) {
-  pack_gates(pool, u, s.width, s.gates(), to);
-}
+inline long feedback_size(const Recurrence& s) { return up(s.width, kLanes) * s.width * s.gates(); }
 
 template <Cell Kind>
 struct Gates {
@@ -138,7 +134,7 @@ void recur_as(Parallel& pool, const Recurrence& s, const RecurrentForward& f) {
   const float* panels = f.panels;
   if (panels == nullptr) {
     float* to = packed.room(feedback_size(s));
-    pack_feedback(pool, s, f.u, to);
+    pack_gates(pool, f.u, width, G, to);
     panels = to;
   }
   const auto advance = [&](long i, long row, const Parts& down, long first, long end) {  // blocks of units
@@ -146,12 +142,14 @@ void recur_as(Parallel& pool, const Recurrence& s, const RecurrentForward& f) {
     const float* before = i == 0 ? f.h0 : f.h + last * plane;
     const float* c_before = Kind != Cell::lstm ? nullptr : i == 0 ? f.c0 : f.c + last * plane;
     const bool* valid = f.valid == nullptr ? nullptr : f.valid + t * s.batch;
-    for (long unit = first * kLanes; unit < end * kLanes; unit += kLanes)
+    for (long n = first; n < end; ++n) {  // back and forth: the last one's panel is still in the first-level cache
+      const long unit = (i % 2 == 0 ? n : first + end - 1 - n) * kLanes;
       for (long d = 0; d < down.parts; ++d)
         with_rows<Gates<Kind>::rows>(down.size(d), [&](auto rows) {
           step<Kind, decltype(rows)::value>(f, width, row + down.begin(d), t * plane, t * plane * G, unit, before,
                                             c_before, panels + unit * width * G, valid);
         });
+    }
   };
   // few rows: threads share the units, for each would read all of u for the sake of a row or two
   const long most = pool.threads() < blocks ? pool.threads() : blocks;
