@@ -145,7 +145,7 @@ def _batch_norm() -> tuple[Any, np.ndarray]:
 
 def _dense() -> tuple[Any, np.ndarray]:
     x, w, b = _numbers(40, 21), _numbers(21, 37), _numbers(37)
-    got = jax.jit(jax.grad(lambda w: (calls.dense(x, w, b) ** 2).sum() / 2))(w)
+    got = jax.jit(jax.grad(lambda w: (cast(Any, calls.dense(x, w, b)) ** 2).sum() / 2))(w)
     wide = x.astype(np.float64)
     return got, wide.T @ (wide @ w + b)
 

@@ -244,6 +244,17 @@ void check_norm(const Kernels& k, Parallel& pool) {
   compare("batch_norm_dscale", dscale, ts, shape, 2e-4), compare("batch_norm_dbias", dbias, tb, shape);
 }
 
+// What bends z, and its slope.
+double bent_by(Bend how, double z) {
+  const double tanh_of = std::tanh(std::sqrt(2 / 3.14159265358979324) * (z + 0.044715 * z * z * z));
+  return how == Bend::relu ? std::fmax(z, 0) : how == Bend::tanh ? std::tanh(z)
+         : how == Bend::sigmoid ? 1 / (1 + std::exp(-z)) : how == Bend::gelu ? z * (1 + tanh_of) / 2 : z;
+}
+double slope_of_gelu(double z) {
+  const double h = 1e-5;
+  return (bent_by(Bend::gelu, z + h) - bent_by(Bend::gelu, z - h)) / (2 * h);
+}
+
 void check_dense(const Kernels& k, Parallel& pool) {
   const Density d{draw(1, 40), draw(1, 90), draw(0, 2) ? draw(1, 70) : 32 * draw(1, 3)};
   Array x(d.rows * d.inputs), w(d.inputs * d.outputs), bias(d.outputs), dy(d.rows * d.outputs), y(dy.n);
@@ -263,6 +274,13 @@ void check_dense(const Kernels& k, Parallel& pool) {
   k.dense_dw(pool, d, x.p, dy.p, dw.p, db.p);
   const auto shape = shown(d.rows, d.inputs, d.outputs);
   compare("dense", y, ty, shape);
+  const Bend bend = static_cast<Bend>(draw(0, 4));
+  Array by(y.n), slope(y.n);
+  std::vector<double> tslope(y.n);
+  for (long i = 0; i < y.n; ++i) tslope[i] = slope_of_gelu(ty[i]), ty[i] = bent_by(bend, ty[i]);
+  k.dense_bend(pool, d, bend, x.p, w.p, bias.p, by.p, bend == Bend::gelu ? slope.p : nullptr);
+  compare("dense_bend", by, ty, shape, 5e-5);
+  if (bend == Bend::gelu) compare("dense_bend slope", slope, tslope, shape, 5e-5);
   compare("dense_dw", dw, tdw, shape), compare("dense_db", db, tdb, shape);
 }
 
@@ -766,7 +784,7 @@ void check_attention(const Kernels& k, Parallel& pool) {
 void check_answer(const Kernels& k, Parallel& pool) {
   const long rows = draw(0, 3) ? draw(1, 9) : draw(10, 90), inputs = draw(1, 60), places = draw(1, 5);
   const long n = draw(1, 70), outputs = draw(1, 300), period = draw(0, 1) ? 1 : draw(0, 1) ? places * n : n;
-  const Bend bends[3] = {static_cast<Bend>(draw(0, 3)), static_cast<Bend>(draw(0, 3)), static_cast<Bend>(draw(0, 3))};
+  const Bend bends[3] = {static_cast<Bend>(draw(0, 4)), static_cast<Bend>(draw(0, 4)), static_cast<Bend>(draw(0, 4))};
   const bool biased = draw(0, 1) == 1;
   Array x(rows * inputs), w(inputs * places * n), b(places * n), m(period), f(period), a(period);
   Array w2(n * outputs), b2(outputs), y(rows * outputs);
@@ -782,11 +800,15 @@ void check_answer(const Kernels& k, Parallel& pool) {
   stages[3].act = Act::dense, stages[3].inputs = places * n, stages[3].outputs = places * outputs;
   stages[3].c.channels = n, stages[3].c.outputs = outputs, stages[3].w = w2.p, stages[3].b = b2.p;
   stages[4].act = Act::mean, stages[4].inputs = places * outputs, stages[4].outputs = outputs;
+  std::vector<Array> packed;
+  packed.reserve(5);
+  for (Stage& s : stages)
+    if (const long size = k.packed_size(s); size > 0 && draw(0, 1)) {
+      packed.emplace_back(size);
+      k.pack_stage(s, packed.back().p), s.panels = packed.back().p;
+    }
   k.answer(pool, stages.data(), 5, rows, x.p, y.p);
-  const auto bend = [](double z, Bend how) {
-    return how == Bend::relu ? std::fmax(z, 0) : how == Bend::tanh ? std::tanh(z)
-           : how == Bend::sigmoid ? 1 / (1 + std::exp(-z)) : z;
-  };
+  const auto bend = [](double z, Bend how) { return bent_by(how, z); };
   std::vector<double> right(rows * outputs), h(places * n);
   for (long i = 0; i < rows; ++i) {
     for (long o = 0; o < places * n; ++o) {

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid import (
+    GELU,
     GRU,
     LSTM,
     RNN,
@@ -32,6 +33,7 @@ from pellucid import (
     Network,
     ReLU,
     Sequential,
+    Sigmoid,
     Tanh,
 )
 from pellucid.checkup import check_machine
@@ -39,6 +41,7 @@ from pellucid.errors import NetworkError
 from pellucid.native import native, plain
 from pellucid.network.layer import Context, Layer
 from pellucid.network.probes import Probes
+from pellucid.network.transformer import TiedEmbedding
 
 SOURCE = Path(pellucid.__file__).parent / "native" / "source"
 here = pytest.mark.skipif(native().isa is None, reason=f"no native kernels: {native().why}")
@@ -205,6 +208,31 @@ def test_what_does_not_fit_behind_a_convolution_is_told_by_its_own_name():
 def test_a_dense_layer_and_its_gradients(rows, n, width, bias):
     rows = max(rows, -(-500_000 // (n * width)))  # smaller products are XLA's
     agree(Dense(width, bias=bias), drawn((rows, n), width) / np.sqrt(n))
+
+
+@here
+@pytest.mark.parametrize("bend", [ReLU(), Tanh(), Sigmoid(), GELU(approximate=True), GELU()], ids=str)
+def test_a_dense_layer_and_what_bends_it(bend):
+    layer, x = Sequential(Dense(70), bend, Dense(60)), np.float32(drawn((5, 40, 200), 3) / np.sqrt(200))
+    agree(layer, x)
+    params, _ = Network(layer).init(jax.random.key(0), x)
+    calls = str(jax.make_jaxpr(lambda p: Context(reverse_only=True).run(layer, p, x))(params))
+    assert ("pellucid_dense_bend" in calls) == (bend != GELU())  # the exact one has no kernel
+
+
+@here
+def test_logits_from_the_vectors_of_the_tokens():
+    layer, ids = TiedEmbedding(40, 64, Dense(64)), jnp.arange(9 * 60, dtype=jnp.int32).reshape(9, 60) * 7 % 40
+    params, _ = Network(layer).init(jax.random.key(0), ids)
+
+    def slopes(params):
+        return jax.grad(lambda p: jnp.sin(50 * Context(reverse_only=True).run(layer, p, ids)).sum())(params)
+
+    assert str(jax.make_jaxpr(slopes)(params)).count("pellucid_dense_dw") == 2  # of the body too
+    with jax.enable_x64(True), plain():
+        right = slopes(jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params))
+    for a, b in zip(jax.tree.leaves(slopes(params)), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
 @here

@@ -57,6 +57,7 @@ CASES = {
     "mlp": ((pc.Input(), pc.Dense(37), pc.ReLU(), pc.Dense(20), pc.Tanh(), pc.Dropout(0.3), pc.Output(3)), ROW),
     "each feature": ((pc.Input(per="feature"), pc.Dense(3, bias=False), pc.Sigmoid()), ROW),
     "bends alone": ((pc.ReLU(), pc.Tanh()), ROW),
+    "gelu": ((pc.Dense(37), pc.GELU(approximate=True), pc.Dense(3), pc.GELU(approximate=True)), ROW),
     "rows of steps": ((pc.Dense(6), pc.ReLU(), pc.Flatten(), pc.BatchNorm(), pc.Tanh(), pc.Dense(2)), STEPS),
     "cnn": (
         (

@@ -168,24 +168,67 @@ convolve_join.defvjp(_join_forward, _join_back)
 
 
 LARGE = 1 << 20  # numbers: XLA writes a result of so many quicker
+BENDS = ("identity", "relu", "tanh", "sigmoid", "gelu")  # as source/kernels.h numbers them; gelu by its tanh form
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def dense(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str = "identity") -> jax.Array:
+    """x·w + b, bent by one of `BENDS` at once; a way back, and no forward mode.
+
+    x: [rows, n], w: [n, width], b: [width] or None -> [rows, width].
+    """
+    return _dense(x, w, b, bend, keep=False)[0]
+
+
+def _dense(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str, keep: bool) -> Any:
+    """(y, what the way back is told: y, of gelu its slope, or nothing)"""
+    shape, number = (x.shape[0], w.shape[1]), np.int64(BENDS.index(bend))
+    if bend == "identity" and x.shape[0] * w.shape[1] > LARGE:
+        return x @ w if b is None else x @ w + b, _or_empty(None)
+    if bend == "identity":
+        return _call("dense", _float32(*shape), x, w, _or_empty(b)), _or_empty(None)
+    results = _float32(*shape), _float32(*(shape if keep and bend == "gelu" else (0,)))
+    y, slope = _call("dense_bend", results, x, w, _or_empty(b), bend=number)
+    return y, slope if bend == "gelu" else y
+
+
+def _dense_forward(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str) -> Any:
+    y, told = _dense(x, w, b, bend, keep=True)
+    return y, (x, w, b is None, told)
+
+
+def _dense_back(bend: str, kept: Any, dy: jax.Array) -> Any:
+    x, w, unbiased, told = kept
+    dz = SLOPES[bend](dy, told)
+    dw, db = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), x, dz)
+    return dz @ w.T, dw, None if unbiased else db  # by XLA, which runs it beside the kernel: that is quicker than one
+
+
+dense.defvjp(_dense_forward, _dense_back)
+
+# the gradient of what a bend bends, from that of what it gives and what the way back is told
+SLOPES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "identity": lambda dy, _: dy,
+    "relu": lambda dy, y: jnp.where(y > 0, dy, 0.0),
+    "tanh": lambda dy, y: dy * (1 - y * y),
+    "sigmoid": lambda dy, y: dy * (y * (1 - y)),
+    "gelu": lambda dy, slope: dy * slope,
+}
 
 
 @jax.custom_vjp
-def dense(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
-    """x·w + b. x: [rows, n], w: [n, width], b: [width] or None -> [rows, width]; a way back, and no forward mode."""
-    if x.shape[0] * w.shape[1] > LARGE:
-        return x @ w if b is None else x @ w + b
-    return _call("dense", _float32(x.shape[0], w.shape[1]), x, w, _or_empty(b))
+def compared(x: jax.Array, w: jax.Array) -> jax.Array:
+    """x·wᵀ. x: [rows, n], w: [width, n] -> [rows, width]; a way back, and no forward mode."""
+    return x @ w.T
 
 
-def _dense_back(kept: Any, dy: jax.Array) -> Any:
-    x, w, unbiased = kept
-    dx = dy @ w.T  # by XLA: to lay out w's transpose costs more than a kernel would gain
-    dw, db = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), x, dy)
-    return dx, dw, None if unbiased else db
+def _compared_back(kept: Any, dy: jax.Array) -> Any:
+    x, w = kept
+    dw, _ = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), dy, x)
+    return dy @ w, dw
 
 
-dense.defvjp(lambda x, w, b: (dense(x, w, b), (x, w, b is None)), _dense_back)
+compared.defvjp(lambda x, w: (compared(x, w), (x, w)), _compared_back)
 
 
 # -- pooling ----------------------------------------------------------------------------------------------------------

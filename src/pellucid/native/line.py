@@ -12,10 +12,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.native.calls import KINDS, Sliding, Then
+from pellucid.native.calls import BENDS, KINDS, Sliding, Then
 from pellucid.native.devices import cores
 from pellucid.native.library import native
-from pellucid.native.steps import BENDS
 
 Act = Literal["scale", "dense", "convolve", "largest", "mean", "recur", "bend"]
 ACTS: tuple[Act, ...] = get_args(Act)  # as source/kernels.h numbers them

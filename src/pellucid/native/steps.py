@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BENDS = ("identity", "relu", "tanh", "sigmoid")  # as source/kernels.h numbers them
+from pellucid.native.calls import BENDS
+
 LOSSES = ("cross_entropy", "mean_squared_error", "binary_cross_entropy")
 RULES = ("plain", "momentum", "nesterov", "adam")
 
 
 class DenseSteps(NamedTuple):
-    """What is compiled in. widths: inputs, then each layer's outputs; bends: after each layer, from `BENDS`; loss and
-    rule: from `LOSSES` and `RULES`; decoupled: whether decay shrinks the weight itself; examples: of an epoch.
+    """What is compiled in. widths: inputs, then each layer's outputs; bends: after each layer, from `BENDS`, but not
+    gelu; loss and rule: from `LOSSES` and `RULES`; decoupled: whether decay shrinks the weight itself; examples: of an
+    epoch.
 
     watched: (layer, or 0 for what arrives; whether after what bends it; every so many numbers) for each array that
     measured updates tell of; without any, none is measured.   every: the same for w and b of each layer in turn.

@@ -254,6 +254,18 @@ class Softplus(Activation):
         return softplus(x)
 
 
+def native_bend(layer: Layer) -> str | None:
+    """What the native kernels call this activation (`pellucid.native.calls.BENDS`); None where they have it not.
+
+    >>> native_bend(ReLU()), native_bend(GELU(approximate=True)), native_bend(GELU())
+    ('relu', 'gelu', None)
+    """
+    if type(layer) is GELU:
+        return "gelu" if layer.approximate else None
+    names: dict[type[Layer], str] = {Identity: "identity", ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+    return names.get(type(layer))
+
+
 def suited_initial(activation: Layer) -> str:
     """The name of the initializer for weights that feed `activation`.
 

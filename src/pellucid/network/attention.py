@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
-from pellucid.network.dense import weighted
+from pellucid.network.dense import affine
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import GlorotUniform, Initializer, Normal, Zeros
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
@@ -142,24 +142,24 @@ class Attention(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         batch, steps, n = x.shape
-        mixed = self._asked(p, x)
+        mixed = self._asked(p, x, ctx)
         if ctx.streaming:
             y = self._go_on(ctx, *_parts(mixed))
         else:
             y = self._attend(ctx, self._placed(mixed))
-        y = weighted(y.reshape(batch, steps, self.heads * self._width(n)), p["out"])
-        return y + p["out_bias"] if self.bias else y
+        y = y.reshape(batch, steps, self.heads * self._width(n))
+        return affine(y, p["out"], p["out_bias"] if self.bias else None, ctx)
 
     def look(self, p, x, valid: jax.Array | None = None) -> jax.Array:
         """How much each step takes from each other one: [batch, heads, steps, steps], rows adding up to 1."""
-        q, k, _ = _parts(self._placed(self._asked(p, x)))
+        q, k, _ = _parts(self._placed(self._asked(p, x, None)))
         return attention_weights(q, k, self._seen(x.shape[1], valid))
 
-    def _asked(self, p, x) -> jax.Array:
+    def _asked(self, p, x, ctx: Context | None) -> jax.Array:
         """Queries, keys and values: [batch, steps, 3, heads, d]."""
         batch, steps, n = x.shape
-        mixed = weighted(x, p["w"])  # one product for all: [batch, steps, 3 * heads * d]
-        return (mixed + p["b"] if self.bias else mixed).reshape(batch, steps, 3, self.heads, self._width(n))
+        mixed = affine(x, p["w"], p["b"] if self.bias else None, ctx)  # one product: [batch, steps, 3 * heads * d]
+        return mixed.reshape(batch, steps, 3, self.heads, self._width(n))
 
     def _placed(self, mixed: jax.Array) -> jax.Array:
         """The same, queries and keys rotated where positions are rotary."""

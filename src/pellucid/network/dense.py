@@ -2,17 +2,18 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
+from pellucid.network.activations import native_bend
 from pellucid.network.composite import replace_layers
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
-from pellucid.network.layer import Layer, Param, layer, width_of
+from pellucid.network.layer import Context, Layer, Param, layer, width_of
 from pellucid.network.precision import wide
 
 
@@ -94,6 +95,27 @@ def suits(rows: int, n: int, width: int, most: float = MOST) -> bool:
     return rows >= 8 and width >= 16 and LEAST <= 2 * rows * n * width <= most
 
 
+def by_kernel(x: jax.Array, w: jax.Array, b: jax.Array | None, ctx: Context | None) -> bool:
+    """Whether x·w + b is to be computed by a native kernel."""
+    return ctx is not None and ctx.reverse_only and suits(math.prod(x.shape[:-1]), *w.shape) and usable(x, w, b)
+
+
+def affine(
+    x: jax.Array, w: jax.Array, b: jax.Array | None, ctx: Context | None, bend: str = "identity"
+) -> jax.Array:  # fmt: skip
+    """x·w + b over the last axis. x: [..., n], w: [n, width], b: [width] or None -> [..., width].
+    bend: what a native kernel does to it at once (`calls.BENDS`), where `by_kernel` says that one is used.
+
+    >>> affine(jnp.ones((2, 4)), jnp.ones((4, 5)), jnp.ones(5), None)[0].tolist()
+    [5.0, 5.0, 5.0, 5.0, 5.0]
+    """
+    if by_kernel(x, w, b, ctx):
+        y = cast(jax.Array, calls.dense(x.reshape(-1, w.shape[0]), w, b, bend))
+        return y.reshape(*x.shape[:-1], w.shape[1])
+    y = weighted(x, w)
+    return y if b is None else y + b
+
+
 @layer
 class Dense(Layer):
     """y = x·w + b: `width` neurons, each a weighted sum of all inputs plus a bias. It acts on the last axis.
@@ -121,11 +143,12 @@ class Dense(Layer):
         return {"w": Param((width_of(x), self.width), self.initial), **bias}
 
     def apply(self, p, x, ctx):
-        w, b = p["w"], p["b"] if self.bias else None
-        if ctx is not None and ctx.reverse_only and suits(math.prod(x.shape[:-1]), *w.shape) and usable(x, w, b):
-            return calls.dense(x.reshape(-1, w.shape[0]), w, b).reshape(*x.shape[:-1], w.shape[1])
-        y = weighted(x, w)
-        return y if b is None else y + b
+        return affine(x, p["w"], p["b"] if self.bias else None, ctx)
+
+    def join(self, p, x, ctx, behind):
+        w, b, bend = p["w"], p["b"] if self.bias else None, native_bend(behind[0])
+        large = math.prod(x.shape[:-1]) * self.width > calls.LARGE
+        return None if bend is None or large or not by_kernel(x, w, b, ctx) else (affine(x, w, b, ctx, bend), 1)
 
 
 @layer

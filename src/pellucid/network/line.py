@@ -16,7 +16,7 @@ from pellucid.native import native, on_cpu
 from pellucid.native.calls import KINDS, Sliding, Then
 from pellucid.native.library import in_plain_jax
 from pellucid.native.line import Line, Room, Stage
-from pellucid.network.activations import Identity, ReLU, Sigmoid, Tanh
+from pellucid.network.activations import Identity, native_bend
 from pellucid.network.composite import Sequential
 from pellucid.network.conv import Conv, Grey
 from pellucid.network.convolve import Window, sliding
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Arrays = dict[str, np.ndarray]
-BENDS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
 FLOAT32 = np.dtype(np.float32)
 SMALL, KEPT = 1 << 14, 8  # numbers of a small batch, and shapes of such that rooms are kept for
 END = (object(),)  # behind all that a network holds, so that neither more nor less of it goes unnoticed
@@ -169,12 +168,12 @@ def stages_of(
         kind = type(part)
         if kind in SHAPES:
             shape = SHAPES[kind](shape)
-        elif kind in BENDS:
+        elif kind not in NOTHING and (bend := native_bend(part)) is not None:
             last = found[-1] if found else None
             if last is not None and last.act in ("dense", "scale", "bend") and last.bend == "identity":
-                found[-1] = replace(last, bend=BENDS[kind])
+                found[-1] = replace(last, bend=bend)
             else:
-                found.append(Stage("bend", shape, shape, BENDS[kind]))
+                found.append(Stage("bend", shape, shape, bend))
         elif kind in STAGES:
             at = Place(shape, parts)
             found.append(STAGES[kind](part, p, at))

@@ -142,7 +142,10 @@ class Recurrent(Layer):
         def product(rows, w, b):
             return rows @ w + b
 
-        fed = calls.dense if by_kernel else product
+        def swift_product(rows, w, b):
+            return calls.dense(rows, w, b)
+
+        fed = swift_product if by_kernel else product
 
         def tapped(z):
             z = z.reshape(steps, -1, self.gates * self.width)

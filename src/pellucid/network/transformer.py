@@ -1,15 +1,16 @@
 """Transformers: blocks of attention and of a dense network that every step passes by itself. Vaswani et al. 2017."""
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 
+from pellucid.native import calls
 from pellucid.network.activations import GELU, ReLU
 from pellucid.network.architecture import Architecture, Arriving, Blueprint
 from pellucid.network.attention import Attention, Positions
 from pellucid.network.composite import Sequential
-from pellucid.network.dense import Dense, Dropout, Embed, Input, Output, weighted
+from pellucid.network.dense import Dense, Dropout, Embed, Input, Output, by_kernel, weighted
 from pellucid.network.initial import GlorotUniform, Initializer, Normal
 from pellucid.network.layer import Context, Layer, Param, layer, width_of
 from pellucid.network.network import Network
@@ -140,7 +141,10 @@ class TiedEmbedding(Layer):
     def apply(self, p, x, ctx):
         ctx = ctx or Context()
         y = ctx.call("body", self.body, p, ctx.low(Embed(self.vocabulary, self.width).apply(p, x, None)))
-        return weighted(y, ctx.low(p["w"]).T)
+        w = ctx.low(p["w"])
+        if by_kernel(y, w.T, None, ctx):
+            return cast(jax.Array, calls.compared(y.reshape(-1, self.width), w)).reshape(*y.shape[:-1], len(w))
+        return weighted(y, w.T)
 
 
 @register("transformer")

@@ -46,7 +46,7 @@ from pellucid.train.units import Units
 
 SAMPLE_ROWS = 2048  # training examples scored every epoch, to stand beside the validation scores
 SAMPLE_TOKENS = 32_768  # the same for a text
-CHUNK_SECONDS = 0.3
+CHUNK_SECONDS = 0.5  # as `cadence` takes a step to cost; native kernels need half of that and less
 MOST_STEPS = 10_000  # in one chunk
 UNITS = 50  # times in a run that single units are looked at
 
@@ -217,10 +217,11 @@ class Loop:
         before = self.step
         measured = [self._units_line()] if self.units is not None and before == 0 else []
         losses, rows, squares = self.advance(padded, len(segments))
+        losses, rows, squares = jax.device_get((losses, rows, squares))  # at once: each by itself takes its time
         losses = np.asarray(losses, np.float64)[: self.step - before]
         if not np.isfinite(losses).all():
             self.stopped, self.bad = "diverged", before + int(np.argmin(np.isfinite(losses)))
-        measured += self._lines(jax.device_get(rows), segments)
+        measured += self._lines(rows, segments)
         if self.program.watched:
             norm = round_all([float(s) ** 0.5 for s in squares.values()])
             said = of_losses(losses)

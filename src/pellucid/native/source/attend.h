@@ -1,7 +1,7 @@
 // Attention, one head of one sequence at a time: scores, their softmax and what is taken stay in a core's cache, some
 // queries at a time. The way back computes the weights again, so that nothing as large as [steps, steps] is kept.
 
-constexpr long kQueries = 64;  // whose scores are held at a time
+constexpr long kQueries = 64, kCausalQueries = 16;  // whose scores are held at a time; fewer leave out more
 
 // c[m, n] = sum over k of a[m * row + k * step] * b[k, n], for columns up to a multiple of kTileColumns; or, `add`, that
 // much more.   b: rows of b_step floats; or, b_step 0, panels as `pack` lays them out.
@@ -52,6 +52,7 @@ struct Head {
   // transposed, as panels of keys
   void turn(const float* from, float* to) const { pack(from, a.width, a.steps, 1, step, kTileColumns, to); }
 
+  long queries() const { return a.causal ? kCausalQueries : kQueries; }
   // How many keys the queries up to `end` see.
   long seen(long end) const { return a.causal ? end : a.steps; }
 
@@ -68,7 +69,7 @@ struct Head {
         const Vec here = first_of(load(p + j), limit - j, lowest);
         high = here > high ? here : high;
       }
-      const Vec top = splat(across(high, [](float a, float b) { return a > b ? a : b; }));
+      const Vec top = splat(across(high, [](Vec a, Vec b) { return a > b ? a : b; }));
       Vec sum = {};
       for (long j = 0; j < most; j += kLanes) {
         Vec e = {};
@@ -92,8 +93,8 @@ void attend(Parallel& pool, const Attention& a, const float* mixed, float* y) {
     h.turn(h.k, kt), h.gather(h.v, h.step, v);
     const long row = a.heads * a.width;
     float* to = y + task / a.heads * a.steps * row + task % a.heads * a.width;
-    for (long first = 0; first < a.steps; first += kQueries) {
-      const long n = least(kQueries, a.steps - first);
+    for (long first = 0; first < a.steps; first += h.queries()) {
+      const long n = least(h.queries(), a.steps - first);
       h.weights(kt, first, n, p);
       tiles(n, h.seen(first + n), h.wide, p, h.keys, 1, v, h.wide, false, o, h.wide);
       h.scatter(o, n, row, to + first * row);
@@ -120,8 +121,8 @@ void attend_back(Parallel& pool, const Attention& a, const float* mixed, const f
     h.gather(dy + task / a.heads * a.steps * row + task % a.heads * a.width, row, g);
     std::memset(dk, 0, static_cast<size_t>(size) * 4), std::memset(dv, 0, static_cast<size_t>(size) * 4);
     float* to = dmixed + (h.q - mixed);
-    for (long first = 0; first < a.steps; first += kQueries) {
-      const long n = least(kQueries, a.steps - first), seen = h.seen(first + n), most = up(seen, kTileColumns);
+    for (long first = 0; first < a.steps; first += h.queries()) {
+      const long n = least(h.queries(), a.steps - first), seen = h.seen(first + n), most = up(seen, kTileColumns);
       h.weights(kt, first, n, p);
       tiles(n, a.width, most, g + first * h.wide, h.wide, 1, vt, 0, false, ds, h.keys);
       for (long r = 0; r < n; ++r) {  // the softmax, back

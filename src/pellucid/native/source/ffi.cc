@@ -233,6 +233,12 @@ ffi::Error dense(ffi::ThreadPool threads, Floats x, Floats w, Floats bias, Resul
   return guarded(threads, [&](Pool& pool) { kernels().dense(pool, density(x, *y), at(x), at(w), at(bias), at(y)); });
 }
 
+ffi::Error dense_bend(ffi::ThreadPool threads, int64_t bend, Floats x, Floats w, Floats bias, Result y, Result slope) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().dense_bend(pool, density(x, *y), static_cast<Bend>(bend), at(x), at(w), at(bias), at(y), at(slope));
+  });
+}
+
 ffi::Error dense_dw(ffi::ThreadPool threads, Floats x, Floats dy, Result dw, Result db) {
   return guarded(threads, [&](Pool& pool) {
     kernels().dense_dw(pool, density(x, dy), at(x), at(dy), at(dw), at(db));
@@ -390,7 +396,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 8; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 9; }
 
 #pragma GCC visibility push(default)
 
@@ -422,6 +428,8 @@ PELLUCID_CALL(batch_norm_back, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numb
                                    .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
                          .Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(dense_bend, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("bend").Arg<Floats>().Arg<Floats>()
+                              .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
                             .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()

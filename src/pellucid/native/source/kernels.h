@@ -110,7 +110,7 @@ struct RowNorm {
 };
 
 // What bends a dense layer's sums, what is lost, and how weights move.
-enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3 };
+enum class Bend : long { none = 0, relu = 1, tanh = 2, sigmoid = 3, gelu = 4 };  // gelu: by tanh
 enum class DenseLoss : long { cross_entropy = 0, squares = 1, binary = 2 };
 enum class DenseRule : long { plain = 0, momentum = 1, nesterov = 2, adam = 3 };
 
@@ -212,6 +212,9 @@ struct Kernels {
   void (*batch_norm)(Parallel&, const Convolution&, const Join&, const NormForward&);
   void (*batch_norm_back)(Parallel&, const Convolution&, const Join&, const NormBackward&);
   void (*dense)(Parallel&, const Density&, const float* x, const float* w, const float* bias, float* y);
+  // what bends the sums at once; slope: of what is no function of y alone (gelu), or null
+  void (*dense_bend)(Parallel&, const Density&, Bend, const float* x, const float* w, const float* bias, float* y,
+                     float* slope);
   void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);

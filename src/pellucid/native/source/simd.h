@@ -35,14 +35,29 @@ inline long least(long a, long b) { return a < b ? a : b; }
 inline long most(long a, long b) { return a > b ? a : b; }
 inline long up(long n, long to) { return (n + to - 1) / to * to; }
 
-template <typename Join>
+// Its floats, those that differ in the bit S of their place exchanged.
+template <int S>
+PELLUCID_INLINE Vec exchanged(Vec v) {
+#if defined(__GNUC__) && !defined(__clang__)
+  IntVec from;
+  for (int i = 0; i < kLanes; ++i) from[i] = i ^ S;
+  return __builtin_shuffle(v, from);
+#else
+  Vec other = v;
+  for (int i = 0; i < kLanes; ++i) other[i] = v[i ^ S];
+  return other;
+#endif
+}
+
+// All of a vector's floats joined, two halves at a time.
+template <int S = kLanes / 2, typename Join>
 PELLUCID_INLINE float across(Vec v, Join join) {
-  float all = v[0];
-  for (int i = 1; i < kLanes; ++i) all = join(all, v[i]);
-  return all;
+  v = join(v, exchanged<S>(v));
+  if constexpr (S > 1) return across<S / 2>(v, join);
+  return v[0];
 }
 PELLUCID_INLINE float total(Vec v) {
-  return across(v, [](float a, float b) { return a + b; });
+  return across(v, [](Vec a, Vec b) { return a + b; });
 }
 
 // The first n of a vector's floats, the others 0.
@@ -81,6 +96,33 @@ PELLUCID_INLINE void narrowed(unsigned char* p, IntVec v) {
   int each[kLanes];
   std::memcpy(each, &v, sizeof v);
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<unsigned char>(each[i]);
+}
+
+// Of two rows of a square, what a transposition swaps between the places that differ in the bit S of their number.
+template <int S>
+PELLUCID_INLINE void swap_between(Vec& a, Vec& b) {
+#if defined(__GNUC__) && !defined(__clang__)
+  IntVec upper, lower;
+  for (int i = 0; i < kLanes; ++i) {
+    upper[i] = i & S ? kLanes + (i ^ S) : i;
+    lower[i] = i & S ? kLanes + i : i ^ S;
+  }
+  const Vec first = __builtin_shuffle(a, b, upper);
+  b = __builtin_shuffle(a, b, lower);
+#else
+  Vec first = a, second = b;
+  for (int i = 0; i < kLanes; ++i) i & S ? first[i] = b[i ^ S] : second[i] = a[i ^ S];
+  b = second;
+#endif
+  a = first;
+}
+
+// kLanes rows of a square, transposed.
+template <int S = 1>
+PELLUCID_INLINE void transpose(Vec (&rows)[kLanes]) {
+  for (int i = 0; i < kLanes; ++i)
+    if ((i & S) == 0) swap_between<S>(rows[i], rows[i | S]);
+  if constexpr (2 * S < kLanes) transpose<2 * S>(rows);
 }
 
 // e^x to 2 units in the last place (Cephes' polynomial, Moshier 1989); NaN stays NaN.
@@ -166,11 +208,31 @@ struct Parts {
   long largest() const { return parts == 0 ? 0 : (n + parts - 1) / parts; }
 };
 
+// Of an array with element (k, j) at w[k + j * column], rows k to `count` and `n` columns -> to[k][j], rows `width` floats
+// long, zeros beyond the last column.
+inline void pack_turned(const float* w, long count, long n, long column, long width, float* to) {
+  long k = 0;
+  for (; k + kLanes <= count; k += kLanes)
+    for (long first = 0; first < width; first += kLanes) {
+      Vec square[kLanes];
+      for (int j = 0; j < kLanes; ++j) square[j] = first + j < n ? load(w + (first + j) * column + k) : Vec{};
+      transpose(square);
+      for (int i = 0; i < kLanes; ++i) store(to + (k + i) * width + first, square[i]);
+    }
+  for (; k < count; ++k)
+    for (long j = 0; j < width; ++j) to[k * width + j] = j < n ? w[j * column + k] : 0;
+}
+
 // w: [count, columns] (element (k, j) at w[k * row + j * column]) -> panels [columns / width][count][width], zeros beyond
-// the last column.
+// the last column. width: a multiple of kLanes.
 inline void pack(const float* w, long count, long columns, long row, long column, long width, float* to) {
   for (long first = 0; first < columns; first += width) {
     const long n = columns - first < width ? columns - first : width;
+    if (row == 1 && column != 1) {
+      pack_turned(w + first * column, count, n, column, width, to);
+      to += count * width;
+      continue;
+    }
     for (long k = 0; k < count; ++k, to += width) {
       const float* from = w + k * row + first * column;
       if (column == 1)

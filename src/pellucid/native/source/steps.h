@@ -281,7 +281,7 @@ struct DenseWork {
       high = ((v > high) | (v != v)) ? v : high;
       scores += filled(v, n - j, 0.0f);
     }
-    const float top = across(high, [](float a, float b) { return b > a || b != b ? b : a; });
+    const float top = across(high, [](Vec a, Vec b) { return ((b > a) | (b != b)) ? b : a; });
     for (long j = 0; j < n; j += kLanes) {
       const Vec e = filled(exponential(load(z + j) - top), n - j, 0.0f);
       store(slope + j, e);
