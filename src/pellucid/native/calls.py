@@ -423,9 +423,9 @@ def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
     else:
         before = jnp.concatenate([first[0][None], h[:-1]])
     width = u.shape[0]
-    du = before.reshape(-1, width).T @ dr.reshape(-1, u.shape[1])  # one product for all steps
-    dv = None if unbiased else dr[..., -width:].sum((0, 1))
-    return dz, du, dv, (dh0, dc0) if kind.cell else (dh0,), None
+    rows = before.reshape(-1, width), dr.reshape(-1, u.shape[1])  # one product for all steps
+    du, total = _call("dense_dw", (_float32(*u.shape), _float32(u.shape[1])), *rows)
+    return dz, du, None if unbiased else total[-width:], (dh0, dc0) if kind.cell else (dh0,), None
 
 
 recur.defvjp(_recur_forward, _recur_back)

@@ -2,7 +2,7 @@
 // of the result are summed in registers from the arrays as they lie.
 
 constexpr long kInCache = 1 << 17;  // floats of b that stay in a thread's second-level cache
-constexpr long kSumColumns = 256;  // whose sums one thread takes: they stay in its first-level cache
+constexpr long kDeep = 256;  // rows of a gradient that are taken at a time: some columns of them stay in the cache
 
 // z·sigmoid(2u), u = sqrt(2 / pi)(z + 0.044715 z³), and its slope where that is asked for.
 PELLUCID_INLINE Vec gelu(Vec z, Vec* slope = nullptr) {
@@ -120,13 +120,53 @@ void dense_bend(Parallel& pool, const Density& d, Bend bend, const float* x, con
   });
 }
 
+// The gradients of w and of the bias. A task has some columns of both; it takes the rows of dy a block at a time, laid out
+// one behind the other: as they lie, a power of two apart, they would drive one another from the cache.
 void dense_dw(Parallel& pool, const Density& d, const float* x, const float* dy, float* dw, float* db) {
-  product_of(pool, d.inputs, d.rows, d.outputs, x, 1, d.inputs, dy, d.outputs, 1, nullptr, dw);
-  const Parts wide(d.outputs, kSumColumns);
-  pool.each(wide.parts, [&](long part) {
-    const long first = wide.begin(part), n = wide.size(part);
-    std::memset(db + first, 0, static_cast<size_t>(n) * 4);
-    for (long i = 0; i < d.rows; ++i)
-      for (long o = first; o < first + n; ++o) db[o] += dy[i * d.outputs + o];
+  if (d.rows == 0) std::memset(dw, 0, static_cast<size_t>(d.inputs * d.outputs) * 4);
+  if (d.rows == 0) std::memset(db, 0, static_cast<size_t>(d.outputs) * 4);
+  if (d.rows == 0 || d.outputs == 0) return;
+  const long across = up(d.outputs, kTileColumns) / kTileColumns;
+  const long cuts = across >= pool.threads() ? 1 : (pool.threads() + across - 1) / across;
+  const Parts share(d.inputs, most((d.inputs + cuts - 1) / cuts, 1)), deep(d.rows, kDeep);
+  pool.each(across * share.parts, [&](long task) {
+    thread_local Scratch blocks, sums;
+    const long part = task % share.parts, first = share.begin(part), o = task / share.parts * kTileColumns;
+    const long n = d.outputs - o;
+    float* const block = blocks.room(deep.largest() * kTileColumns);
+    float* const all = sums.room(share.largest() * kTileColumns);
+    const Parts down(share.size(part), kTileRows);
+    Vec bias[2] = {};
+    for (long at = 0; at < deep.parts; ++at) {
+      const long row = deep.begin(at), count = deep.size(at);
+      const bool begun = at > 0, last = at + 1 == deep.parts;
+      const float* from = dy + row * d.outputs + o;
+      Vec here[2] = {};
+      for (long k = 0; k < count; ++k, from += d.outputs)
+        for (int j = 0; j < 2; ++j) {
+          const Vec v = load_some(from + j * kLanes, n - j * kLanes);
+          store(block + k * kTileColumns + j * kLanes, v), here[j] += v;
+        }
+      for (int j = 0; j < 2; ++j) bias[j] += here[j];
+      for (long t = 0; t < down.parts; ++t)
+        with_rows<kTileRows>(down.size(t), [&](auto many) {
+          constexpr int kRows = decltype(many)::value;
+          const long m = down.begin(t);
+          float* const to = all + m * kTileColumns;
+          Vec tile[kRows][2];
+          for (int r = 0; r < kRows; ++r)
+            for (int j = 0; j < 2; ++j) tile[r][j] = begun ? load(to + r * kTileColumns + j * kLanes) : Vec{};
+          multiply(tile, count, x + row * d.inputs + first + m, 1, [&](long k) { return k * d.inputs; }, block,
+                   kTileColumns);
+          float* const end = dw + (first + m) * d.outputs + o;
+          for (int r = 0; r < kRows; ++r)
+            for (int j = 0; j < 2; ++j)
+              if (last)
+                store_some(end + r * d.outputs + j * kLanes, tile[r][j], n - j * kLanes);
+              else
+                store(to + r * kTileColumns + j * kLanes, tile[r][j]);
+        });
+    }
+    for (int j = 0; j < 2 && part == 0; ++j) store_some(db + o + j * kLanes, bias[j], n - j * kLanes);
   });
 }
