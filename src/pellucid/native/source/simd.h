@@ -35,24 +35,37 @@ inline long least(long a, long b) { return a < b ? a : b; }
 inline long most(long a, long b) { return a > b ? a : b; }
 inline long up(long n, long to) { return (n + to - 1) / to * to; }
 
-// Its floats, those that differ in the bit S of their place exchanged.
-template <int S>
-PELLUCID_INLINE Vec exchanged(Vec v) {
-#if defined(__GNUC__) && !defined(__clang__)
-  IntVec from;
-  for (int i = 0; i < kLanes; ++i) from[i] = i ^ S;
-  return __builtin_shuffle(v, from);
+// The numbers 0 to N - 1, for what is said of each place of a vector.
+template <int... I>
+struct Places {};
+template <int N, int... I>
+struct Until : Until<N - 1, N - 1, I...> {};
+template <int... I>
+struct Until<0, I...> {
+  using Each = Places<I...>;
+};
+using Each = Until<kLanes>::Each;
+
+// A vector of some of a's floats (numbers below kLanes) and b's (the others).
+template <int... I>
+PELLUCID_INLINE Vec picked(Vec a, Vec b, Places<I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, I...);
 #else
-  Vec other = v;
-  for (int i = 0; i < kLanes; ++i) other[i] = v[i ^ S];
-  return other;
+  return __builtin_shuffle(a, b, IntVec{I...});
 #endif
+}
+
+// v's floats, those that differ in the bit S of their place exchanged.
+template <int S, int... I>
+PELLUCID_INLINE Vec exchanged(Vec v, Places<I...>) {
+  return picked(v, v, Places<(I ^ S)...>{});
 }
 
 // All of a vector's floats joined, two halves at a time.
 template <int S = kLanes / 2, typename Join>
 PELLUCID_INLINE float across(Vec v, Join join) {
-  v = join(v, exchanged<S>(v));
+  v = join(v, exchanged<S>(v, Each{}));
   if constexpr (S > 1) return across<S / 2>(v, join);
   return v[0];
 }
@@ -98,30 +111,22 @@ PELLUCID_INLINE void narrowed(unsigned char* p, IntVec v) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<unsigned char>(each[i]);
 }
 
-// Of two rows of a square, what a transposition swaps between the places that differ in the bit S of their number.
-template <int S>
-PELLUCID_INLINE void swap_between(Vec& a, Vec& b) {
-#if defined(__GNUC__) && !defined(__clang__)
-  IntVec upper, lower;
-  for (int i = 0; i < kLanes; ++i) {
-    upper[i] = i & S ? kLanes + (i ^ S) : i;
-    lower[i] = i & S ? kLanes + i : i ^ S;
-  }
-  const Vec first = __builtin_shuffle(a, b, upper);
-  b = __builtin_shuffle(a, b, lower);
-#else
-  Vec first = a, second = b;
-  for (int i = 0; i < kLanes; ++i) i & S ? first[i] = b[i ^ S] : second[i] = a[i ^ S];
-  b = second;
-#endif
+// What a transposition swaps between the rows and places that differ in the bit S of their number.
+template <int S, int... I>
+PELLUCID_INLINE void swap_between(Vec& a, Vec& b, Places<I...>) {
+  const Vec first = picked(a, b, Places<((I & S) != 0 ? kLanes + (I ^ S) : I)...>{});
+  b = picked(a, b, Places<((I & S) != 0 ? kLanes + I : I ^ S)...>{});
   a = first;
+}
+template <int S, int... I>
+PELLUCID_INLINE void swap_all(Vec (&rows)[kLanes], Places<I...>) {
+  (((I & S) == 0 ? swap_between<S>(rows[I], rows[I | S], Each{}) : void()), ...);
 }
 
 // kLanes rows of a square, transposed.
 template <int S = 1>
 PELLUCID_INLINE void transpose(Vec (&rows)[kLanes]) {
-  for (int i = 0; i < kLanes; ++i)
-    if ((i & S) == 0) swap_between<S>(rows[i], rows[i | S]);
+  swap_all<S>(rows, Each{});
   if constexpr (2 * S < kLanes) transpose<2 * S>(rows);
 }
 
