@@ -167,7 +167,7 @@ convolve_join.defvjp(_join_forward, _join_back)
 # -- dense layers -----------------------------------------------------------------------------------------------------
 
 
-LARGE = 1 << 20  # numbers: XLA writes a result of so many quicker
+LARGE = 1 << 20  # numbers: of more, XLA's products are quicker
 BENDS = ("identity", "relu", "tanh", "sigmoid", "gelu")  # as source/kernels.h numbers them; gelu by its tanh form
 
 
@@ -423,8 +423,11 @@ def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
     else:
         before = jnp.concatenate([first[0][None], h[:-1]])
     width = u.shape[0]
-    rows = before.reshape(-1, width), dr.reshape(-1, u.shape[1])  # one product for all steps
-    du, total = _call("dense_dw", (_float32(*u.shape), _float32(u.shape[1])), *rows)
+    rows, slopes = before.reshape(-1, width), dr.reshape(-1, u.shape[1])  # one product for all steps
+    if before.size <= LARGE:
+        du, total = _call("dense_dw", (_float32(*u.shape), _float32(u.shape[1])), rows, slopes)
+    else:  # what the kernel reads again for every few columns would come from the memory, and XLA's does not
+        du, total = rows.T @ slopes, slopes.sum(0)
     return dz, du, None if unbiased else total[-width:], (dh0, dc0) if kind.cell else (dh0,), None
 
 
