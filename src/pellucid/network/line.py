@@ -157,6 +157,7 @@ def stages_of(
     """A network as stages for examples of this shape, and the shape that it gives (what flattens has no stage). Raises
     `Unfit` where it is none.
 
+    >>> from pellucid.network.activations import Tanh
     >>> w = {"w": np.ones((4, 2), "float32"), "b": np.zeros(2, "float32")}
     >>> stages, shape = stages_of(Sequential(Dense(2), Tanh()), {"dense1": w}, {}, (4,))
     >>> [(stage.act, stage.out, stage.bend) for stage in stages], shape
