@@ -147,8 +147,10 @@ class Dense(Layer):
 
     def join(self, p, x, ctx, behind):
         w, b, bend = p["w"], p["b"] if self.bias else None, native_bend(behind[0])
+        if bend is None or not by_kernel(x, w, b, ctx):  # before sizes are compared, which may be symbols elsewhere
+            return None
         large = math.prod(x.shape[:-1]) * self.width > calls.LARGE
-        return None if bend is None or large or not by_kernel(x, w, b, ctx) else (affine(x, w, b, ctx, bend), 1)
+        return None if large else (affine(x, w, b, ctx, bend), 1)
 
 
 @layer
