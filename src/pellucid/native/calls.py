@@ -182,13 +182,13 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str = "identity
 
 def _dense(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str, keep: bool) -> Any:
     """(y, what the way back is told: y, of gelu its slope, or nothing)"""
-    shape, number = (x.shape[0], w.shape[1]), np.int64(BENDS.index(bend))
+    shape = x.shape[0], w.shape[1]
     if bend == "identity" and x.shape[0] * w.shape[1] > LARGE:
         return x @ w if b is None else x @ w + b, _or_empty(None)
     if bend == "identity":
         return _call("dense", _float32(*shape), x, w, _or_empty(b)), _or_empty(None)
     results = _float32(*shape), _float32(*(shape if keep and bend == "gelu" else (0,)))
-    y, slope = _call("dense_bend", results, x, w, _or_empty(b), bend=number)
+    y, slope = _call("dense_bend", results, x, w, _or_empty(b), bend=np.int64(BENDS.index(bend)))
     return y, slope if bend == "gelu" else y
 
 
@@ -197,10 +197,17 @@ def _dense_forward(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str) -
     return y, (x, w, b is None, told)
 
 
+def _dense_dw(x: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(xᵀ·dy, the sum of dy's rows). x: [rows, n], dy: [rows, width] -> [n, width], [width]."""
+    n, width = x.shape[1], dy.shape[1]
+    dw, db = _call("dense_dw", (_float32(n, width), _float32(width)), x, dy)
+    return dw, db
+
+
 def _dense_back(bend: str, kept: Any, dy: jax.Array) -> Any:
     x, w, unbiased, told = kept
     dz = SLOPES[bend](dy, told)
-    dw, db = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), x, dz)
+    dw, db = _dense_dw(x, dz)
     return dz @ w.T, dw, None if unbiased else db  # by XLA, which runs it beside the kernel: that is quicker than one
 
 
@@ -224,8 +231,7 @@ def compared(x: jax.Array, w: jax.Array) -> jax.Array:
 
 def _compared_back(kept: Any, dy: jax.Array) -> Any:
     x, w = kept
-    dw, _ = _call("dense_dw", (_float32(*w.shape), _float32(w.shape[1])), dy, x)
-    return dy @ w, dw
+    return dy @ w, _dense_dw(dy, x)[0]
 
 
 compared.defvjp(lambda x, w: (compared(x, w), (x, w)), _compared_back)
@@ -425,7 +431,7 @@ def _recur_back(how: Reading, kept: Any, gradients: Any) -> Any:
     width = u.shape[0]
     rows, slopes = before.reshape(-1, width), dr.reshape(-1, u.shape[1])  # one product for all steps
     if before.size <= LARGE:
-        du, total = _call("dense_dw", (_float32(*u.shape), _float32(u.shape[1])), rows, slopes)
+        du, total = _dense_dw(rows, slopes)
     else:  # what the kernel reads again for every few columns would come from the memory, and XLA's does not
         du, total = rows.T @ slopes, slopes.sum(0)
     return dz, du, None if unbiased else total[-width:], (dh0, dc0) if kind.cell else (dh0,), None

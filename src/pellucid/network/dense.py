@@ -100,18 +100,20 @@ def by_kernel(x: jax.Array, w: jax.Array, b: jax.Array | None, ctx: Context | No
     return ctx is not None and ctx.reverse_only and suits(math.prod(x.shape[:-1]), *w.shape) and usable(x, w, b)
 
 
-def affine(
-    x: jax.Array, w: jax.Array, b: jax.Array | None, ctx: Context | None, bend: str = "identity"
-) -> jax.Array:  # fmt: skip
+def _native(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str = "identity") -> jax.Array:
+    """x·w + b, bent by one of `calls.BENDS` at once, by a native kernel."""
+    y = cast(jax.Array, calls.dense(x.reshape(-1, w.shape[0]), w, b, bend))
+    return y.reshape(*x.shape[:-1], w.shape[1])
+
+
+def affine(x: jax.Array, w: jax.Array, b: jax.Array | None, ctx: Context | None) -> jax.Array:
     """x·w + b over the last axis. x: [..., n], w: [n, width], b: [width] or None -> [..., width].
-    bend: what a native kernel does to it at once (`calls.BENDS`), where `by_kernel` says that one is used.
 
     >>> affine(jnp.ones((2, 4)), jnp.ones((4, 5)), jnp.ones(5), None)[0].tolist()
     [5.0, 5.0, 5.0, 5.0, 5.0]
     """
     if by_kernel(x, w, b, ctx):
-        y = cast(jax.Array, calls.dense(x.reshape(-1, w.shape[0]), w, b, bend))
-        return y.reshape(*x.shape[:-1], w.shape[1])
+        return _native(x, w, b)
     y = weighted(x, w)
     return y if b is None else y + b
 
@@ -150,7 +152,7 @@ class Dense(Layer):
         if bend is None or not by_kernel(x, w, b, ctx):  # before sizes are compared, which may be symbols elsewhere
             return None
         large = math.prod(x.shape[:-1]) * self.width > calls.LARGE
-        return None if large else (affine(x, w, b, ctx, bend), 1)
+        return None if large else (_native(x, w, b, bend), 1)
 
 
 @layer
