@@ -281,6 +281,11 @@ void check_dense(const Kernels& k, Parallel& pool) {
   k.dense_bend(pool, d, bend, x.p, w.p, bias.p, by.p, bend == Bend::gelu ? slope.p : nullptr);
   compare("dense_bend", by, ty, shape, 5e-5);
   if (bend == Bend::gelu) compare("dense_bend slope", slope, tslope, shape, 5e-5);
+  Array alone(y.n), alone_slope(y.n);
+  k.bend(pool, bend, y.n, y.p, alone.p, bend == Bend::gelu ? alone_slope.p : nullptr);
+  const std::vector<double> bits(by.p, by.p + y.n), slope_bits(slope.p, slope.p + y.n);
+  compare("bend", alone, bits, shape, 1e-30);
+  if (bend == Bend::gelu) compare("bend slope", alone_slope, slope_bits, shape, 1e-30);
   compare("dense_dw", dw, tdw, shape), compare("dense_db", db, tdb, shape);
 }
 

@@ -28,9 +28,12 @@ from pellucid import (
     Bidirectional,
     Conv,
     Dense,
+    Flatten,
+    Input,
     LayerNorm,
     MaxPool,
     Network,
+    Output,
     ReLU,
     Sequential,
     Sigmoid,
@@ -213,11 +216,26 @@ def test_a_dense_layer_and_its_gradients(rows, n, width, bias):
 @here
 @pytest.mark.parametrize("bend", [ReLU(), Tanh(), Sigmoid(), GELU(approximate=True), GELU()], ids=str)
 def test_a_dense_layer_and_what_bends_it(bend):
-    layer, x = Sequential(Dense(70), bend, Dense(60)), np.float32(drawn((5, 40, 200), 3) / np.sqrt(200))
+    layer, x = Sequential(Dense(70), bend, Dense(60)), np.float32(drawn((5, 60, 200), 3) / np.sqrt(200))
     agree(layer, x)
     params, _ = Network(layer).init(jax.random.key(0), x)
     calls = str(jax.make_jaxpr(lambda p: Context(reverse_only=True).run(layer, p, x))(params))
     assert ("pellucid_dense_bend" in calls) == (bend != GELU())  # the exact one has no kernel
+
+
+@here
+@pytest.mark.parametrize("bend", ["tanh", "sigmoid", {"type": "gelu", "approximate": True}])
+def test_a_step_that_is_measured_bends_to_the_same_bits(bend):
+    optimizer = {"type": "adam", "clip_norm": 1.0}  # which dense networks' own steps do not know
+    with_, without = (
+        pellucid.fit(
+            Sequential(Input(), Flatten(), Dense(200), Layer.of(bend), Dense(160), Layer.of(bend), Output()), "digits",
+            out=None, signals=on, optimizer=optimizer, batch_size=128, steps=12, baselines=False,
+        )
+        for on in (True, False)
+    )  # fmt: skip
+    for a, b in zip(jax.tree.leaves(with_.network.params), jax.tree.leaves(without.network.params), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @here

@@ -187,8 +187,12 @@ def _dense(x: jax.Array, w: jax.Array, b: jax.Array | None, bend: str, keep: boo
         return x @ w if b is None else x @ w + b, _or_empty(None)
     if bend == "identity":
         return _call("dense", _float32(*shape), x, w, _or_empty(b)), _or_empty(None)
+    return _with_told("dense_bend", shape, bend, keep, x, w, _or_empty(b))
+
+
+def _with_told(name: str, shape: Shape, bend: str, keep: bool, *args: jax.Array) -> Any:
     results = _float32(*shape), _float32(*(shape if keep and bend == "gelu" else (0,)))
-    y, slope = _call("dense_bend", results, x, w, _or_empty(b), bend=np.int64(BENDS.index(bend)))
+    y, slope = _call(name, results, *args, bend=np.int64(BENDS.index(bend)))
     return y, slope if bend == "gelu" else y
 
 
@@ -221,6 +225,17 @@ SLOPES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "sigmoid": lambda dy, y: dy * (y * (1 - y)),
     "gelu": lambda dy, slope: dy * slope,
 }
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def bent(z: jax.Array, bend: str) -> jax.Array:
+    """z bent by one of `BENDS`, to the bits of `dense` with it; a way back, and no forward mode. z: any shape."""
+    return _with_told("bend", z.shape, bend, False, z)[0]
+
+
+bent.defvjp(
+    lambda z, bend: _with_told("bend", z.shape, bend, True, z), lambda bend, told, dy: (SLOPES[bend](dy, told),)
+)
 
 
 @jax.custom_vjp

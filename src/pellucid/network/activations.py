@@ -11,10 +11,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from pellucid.network.layer import Layer, layer
+from pellucid.native import calls, usable
+from pellucid.network.layer import Context, Layer, layer
 from pellucid.network.pool import relu_pooled
 from pellucid.network.precision import wide
 
+BEND_PAYS = 1 << 14  # numbers to bend by a native kernel; fewer are done before it is called
 SELU_ALPHA = 1.6732632423543772  # the fixed point of mean 0 and variance 1, Klambauer et al. 2017
 SELU_SCALE = 1.0507009873554805
 
@@ -155,6 +157,10 @@ class Activation(Layer):
 
     family: ClassVar[str] = "activation"
 
+    def by_kernel(self, x: jax.Array, ctx: Context | None) -> bool:
+        """Whether a native kernel is to compute this function of x; as many are asked for where it joins others."""
+        return ctx is not None and ctx.reverse_only and x.size >= BEND_PAYS and usable(x)
+
 
 @layer
 class Identity(Activation):
@@ -181,7 +187,7 @@ class Sigmoid(Activation):
     """y = 1 / (1 + e^-x). See `sigmoid`."""
 
     def apply(self, p, x, ctx):
-        return sigmoid(x)
+        return calls.bent(x, "sigmoid") if self.by_kernel(x, ctx) else sigmoid(x)
 
 
 @layer
@@ -189,7 +195,7 @@ class Tanh(Activation):
     """y = tanh x. See `tanh`."""
 
     def apply(self, p, x, ctx):
-        return tanh(x)
+        return calls.bent(x, "tanh") if self.by_kernel(x, ctx) else tanh(x)
 
 
 @layer
@@ -235,6 +241,8 @@ class GELU(Activation):
     approximate: bool = False
 
     def apply(self, p, x, ctx):
+        if self.approximate and self.by_kernel(x, ctx):
+            return calls.bent(x, "gelu")
         return gelu(x, self.approximate)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from pellucid.errors import NetworkError
 from pellucid.native import calls, usable
-from pellucid.network.activations import native_bend
+from pellucid.network.activations import BEND_PAYS, native_bend
 from pellucid.network.composite import replace_layers
 from pellucid.network.draw import cheap_uniform
 from pellucid.network.initial import Constant, GlorotUniform, Initializer, Normal, Zeros
@@ -151,8 +151,8 @@ class Dense(Layer):
         w, b, bend = p["w"], p["b"] if self.bias else None, native_bend(behind[0])
         if bend is None or not by_kernel(x, w, b, ctx):  # before sizes are compared, which may be symbols elsewhere
             return None
-        large = math.prod(x.shape[:-1]) * self.width > calls.LARGE
-        return None if large else (_native(x, w, b, bend), 1)
+        several = BEND_PAYS <= math.prod(x.shape[:-1]) * self.width <= calls.LARGE  # one by one: as many and as large
+        return (_native(x, w, b, bend), 1) if several else None
 
 
 @layer

@@ -17,7 +17,7 @@ import optax
 
 from pellucid.native import usable
 from pellucid.native.steps import DenseSteps, Examples, dense_steps
-from pellucid.network.activations import Identity, ReLU, Sigmoid, Tanh
+from pellucid.network.activations import native_bend
 from pellucid.network.composite import Sequential
 from pellucid.network.dense import Dense, Flatten, Input, Output
 from pellucid.network.layer import Layer, flatten, join
@@ -28,7 +28,7 @@ from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentu
 from pellucid.train.program import Arrays, Carry, Data, Measured, Program
 
 LARGEST = 1024  # rows of a batch: of larger ones the products of a general library are as quick
-BENDS: dict[type[Layer], str] = {Identity: "identity", ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+BENDS = "identity", "relu", "tanh", "sigmoid"  # not gelu, whose slope is no function of what it gives
 RULES = {
     SGD: "plain", GradientDescent: "plain", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adam",
 }  # fmt: skip
@@ -122,6 +122,7 @@ def _paths(stack: Stack) -> list[str]:
 def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Stack | None:
     """The line of dense layers that a network is, for examples of this shape; None where it is anything else.
 
+    >>> from pellucid.network.activations import ReLU
     >>> net = Sequential(Input(shape=(2, 2)), Flatten(), ("a", Dense(3)), ("r", ReLU()), ("b", Dense(1)))
     >>> found = stacked_dense(net, (2, 2), False)
     >>> found[:4]
@@ -142,8 +143,8 @@ def stacked_dense(top: Layer, shape: tuple[int, ...], bytes_arrive: bool) -> Sta
             paths.append(path)
             widths.append(cast(Any, part).width)
             bends.append("")
-        elif kind in BENDS and bends and not bends[-1]:
-            bends[-1] = BENDS[kind]
+        elif bends and not bends[-1] and (bend := native_bend(part)) in BENDS:
+            bends[-1] = bend
         else:
             return None
         leaves[path] = len(paths), bool(bends and bends[-1]), (widths[-1],) if flat else tuple(shape)

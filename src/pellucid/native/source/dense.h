@@ -2,6 +2,7 @@
 // of the result are summed in registers from the arrays as they lie.
 
 constexpr long kInCache = 1 << 17;  // floats of b that stay in a thread's second-level cache
+constexpr long kPiece = 1L << 14;    // floats that a thread bends at a time
 constexpr long kDeep = 256;  // rows of a gradient that are taken at a time: some columns of them stay in the cache
 
 // z·sigmoid(2u), u = sqrt(2 / pi)(z + 0.044715 z³), and its slope where that is asked for.
@@ -17,6 +18,31 @@ PELLUCID_INLINE Vec bent(Vec z, Bend bend) {
   if (bend == Bend::relu) return z < zero ? zero : z;
   if (bend == Bend::gelu) return gelu(z);
   return bend == Bend::tanh ? tanh(z) : bend == Bend::sigmoid ? sigmoid(z) : z;
+}
+
+// put(at, vector of z from there on, how many of its numbers there are), of all n.
+template <typename Put>
+void each_vector(Parallel& pool, long n, const float* z, Put put) {
+  const Parts pieces(n, kPiece);
+  pool.each(pieces.parts, [&](long piece) {
+    const long end = pieces.begin(piece + 1);
+    for (long i = pieces.begin(piece); i < end; i += kLanes) put(i, load_some(z + i, end - i), end - i);
+  });
+}
+
+// Calls by(put) with a put as `each_vector` has it, which stores what bends z, and the slope of gelu unless it is null.
+template <typename By>
+PELLUCID_INLINE void with_bend(Bend bend, float* y, float* slope, By by) {
+  if (bend == Bend::gelu && slope != nullptr)
+    return by([=](long at, Vec z, long n) {
+      Vec here;
+      store_some(y + at, gelu(z, &here), n), store_some(slope + at, here, n);
+    });
+  by([=](long at, Vec z, long n) { store_some(y + at, bent(z, bend), n); });
+}
+
+void bend(Parallel& pool, Bend how, long n, const float* z, float* y, float* slope) {
+  with_bend(how, y, slope, [&](auto put) { each_vector(pool, n, z, put); });
 }
 
 inline bool stays_in_cache(Parallel& pool, long rows, long count, long columns) {
@@ -107,16 +133,9 @@ void dense(Parallel& pool, const Density& d, const float* x, const float* w, con
 void dense_bend(Parallel& pool, const Density& d, Bend bend, const float* x, const float* w, const float* bias, float* y,
                 float* slope) {
   with_panels(pool, d.rows, d.inputs, d.outputs, w, d.outputs, 1, [&](const float* panels, long b_step) {
-    const auto by = [&](auto put) {
+    with_bend(bend, y, slope, [&](auto put) {
       product_to(pool, d.rows, d.inputs, d.outputs, x, d.inputs, 1, panels, b_step, bias, put);
-    };
-    if (bend == Bend::gelu && slope != nullptr)
-      by([=](long at, Vec z, long n) {
-        Vec here;
-        store_some(y + at, gelu(z, &here), n), store_some(slope + at, here, n);
-      });
-    else
-      by([=](long at, Vec z, long n) { store_some(y + at, bent(z, bend), n); });
+    });
   });
 }
 

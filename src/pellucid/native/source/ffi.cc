@@ -239,6 +239,12 @@ ffi::Error dense_bend(ffi::ThreadPool threads, int64_t bend, Floats x, Floats w,
   });
 }
 
+ffi::Error bend(ffi::ThreadPool threads, int64_t how, Floats z, Result y, Result slope) {
+  return guarded(threads, [&](Pool& pool) {
+    kernels().bend(pool, static_cast<Bend>(how), static_cast<long>(z.element_count()), at(z), at(y), at(slope));
+  });
+}
+
 ffi::Error dense_dw(ffi::ThreadPool threads, Floats x, Floats dy, Result dw, Result db) {
   return guarded(threads, [&](Pool& pool) {
     kernels().dense_dw(pool, density(x, dy), at(x), at(dy), at(dw), at(db));
@@ -396,7 +402,7 @@ ffi::Error dense_steps(ffi::ThreadPool threads, Numbers widths, Numbers bends, N
 extern "C" __attribute__((visibility("default"))) const char* pellucid_isa() { return kernels().name; }
 
 // raised with every change of what a name takes or gives: the Python side refuses a library of another number
-extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 9; }
+extern "C" __attribute__((visibility("default"))) int pellucid_version() { return 10; }
 
 #pragma GCC visibility push(default)
 
@@ -430,6 +436,8 @@ PELLUCID_CALL(dense, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<F
                          .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_bend, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("bend").Arg<Floats>().Arg<Floats>()
                               .Arg<Floats>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>());
+PELLUCID_CALL(bend, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("bend").Arg<Floats>().Ret<ffi::AnyBuffer>()
+                        .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(dense_dw, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<ffi::AnyBuffer>()
                             .Ret<ffi::AnyBuffer>());
 PELLUCID_CALL(largest, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("geometry").Arg<Floats>()

@@ -27,9 +27,9 @@ namespace {
 #include "line.h"
 
 const Kernels table = {PELLUCID_NAME, convolve, convolve_dx, convolve_dw, convolve_join, convolve_join_dx,
-                       convolve_join_dw, relu_largest, relu_largest_dx, batch_norm,
-                       batch_norm_back, dense, dense_bend, dense_dw, largest, largest_dx, recur, recur_back, packed_size,
-                       pack_stage, row_norm, row_norm_back, attend, attend_back, dense_steps, answer};
+                       convolve_join_dw, relu_largest, relu_largest_dx, batch_norm, batch_norm_back, dense,
+                       dense_bend, bend, dense_dw, largest, largest_dx, recur, recur_back, packed_size, pack_stage,
+                       row_norm, row_norm_back, attend, attend_back, dense_steps, answer};
 
 }  // namespace
 

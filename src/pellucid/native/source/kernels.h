@@ -215,6 +215,7 @@ struct Kernels {
   // what bends the sums at once; slope: of what is no function of y alone (gelu), or null
   void (*dense_bend)(Parallel&, const Density&, Bend, const float* x, const float* w, const float* bias, float* y,
                      float* slope);
+  void (*bend)(Parallel&, Bend, long n, const float* z, float* y, float* slope);  // alone
   void (*dense_dw)(Parallel&, const Density&, const float* x, const float* dy, float* dw, float* db);
   void (*largest)(Parallel&, const Pooling&, const float* x, float* y);
   void (*largest_dx)(Parallel&, const Pooling&, const float* x, const float* dy, float* dx);

@@ -2,7 +2,6 @@
 
 constexpr long kUnpacked = 8;             // below it a dense layer's weights are read as they lie
 constexpr long kBlockFloats = 1L << 22;  // of the widest stage's rows that are under way at a time
-constexpr long kPiece = 1L << 14;        // floats that a thread bends at a time
 
 // Weights are read in panels, again and again: they are laid out once, except for those of large dense layers, of which
 // a second copy would cost more memory than it saves time.
@@ -66,14 +65,8 @@ inline void few_rows(Parallel& pool, const Stage& s, long rows, const float* x, 
   });
 }
 
-inline void bend_all(Parallel& pool, Bend bend, long n, float* y) {
-  if (bend == Bend::none) return;
-  const Parts pieces(n, kPiece);
-  pool.each(pieces.parts, [&](long piece) {
-    const long end = pieces.begin(piece + 1);
-    for (long i = pieces.begin(piece); i < end; i += kLanes)
-      store_some(y + i, bent(load_some(y + i, end - i), bend), end - i);
-  });
+inline void bend_all(Parallel& pool, Bend how, long n, float* y) {
+  if (how != Bend::none) bend(pool, how, n, y, y, nullptr);
 }
 
 inline void rescale(Parallel& pool, const Stage& s, long rows, const float* x, float* y) {
