@@ -1,5 +1,6 @@
 """The rounds: each contender in a process of its own, those of a round one after the other, all measured alike."""
 
+import compileall
 import importlib.util
 import json
 import os
@@ -79,6 +80,7 @@ def alternate(
 ) -> None:
     """Run what the journal does not hold yet: the machine's limits, then row by row, round by round."""
     cache = journal.path.with_suffix(".cache").resolve()
+    _as_installed()
     for library in limits.CONTENDERS:
         _one(journal, Row("limits", "", "limits"), library, 1, cap, cache, tell)
     wanted = None if peers is None else {"pellucid", *peers}
@@ -88,6 +90,13 @@ def alternate(
         for round_ in range(1, min(rounds, row.rounds) + 1):
             for contender in chosen if round_ == 1 else near(journal, row, chosen):
                 _one(journal, row, contender, round_, cap, cache, tell)
+
+
+def _as_installed() -> None:
+    """Pellucid's byte code is there before its first start, as pip leaves it, and as that of the others is."""
+    found = importlib.util.find_spec("pellucid")
+    source = Path(found.origin).parent if found and found.origin else ROOT / "src" / "pellucid"
+    compileall.compile_dir(source, quiet=2)
 
 
 def near(journal: Journal, row: Row, chosen: list[str]) -> list[str]:

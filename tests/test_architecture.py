@@ -10,7 +10,7 @@ import pellucid
 ROOT = Path(pellucid.__file__).parent
 # from the ground up; what stands in one row may not import what stands in a higher one
 ROWS = [
-    {"errors", "spec", "files", "signals", "shown", "native", "memory"},
+    {"errors", "spec", "files", "signals", "shown", "native", "memory", "threads"},
     {"data"},
     {"network"},
     {"train"},

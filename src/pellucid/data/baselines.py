@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.data.parts import Part, Prepared
+from pellucid.threads import one_thread
 
 MOST_ROWS, MOST_ROWS_WIDE, WIDE = 10_000, 5_000, 200
 MOST_SCORED = 20_000
@@ -151,8 +152,8 @@ def _constant(rows: Rows, seed: int) -> Predict:
 def _linear_numbers(rows: Rows, seed: int) -> Predict:
     from sklearn.linear_model import Ridge
 
-    model = Ridge().fit(rows.x, rows.y, sample_weight=rows.weight)
-    return lambda x: model.predict(x).reshape(len(x), -1)
+    predict = _on_one_thread(Ridge(), rows)
+    return lambda x: predict(x).reshape(len(x), -1)
 
 
 def _linear_classes(rows: Rows, seed: int) -> Predict:
@@ -161,8 +162,7 @@ def _linear_classes(rows: Rows, seed: int) -> Predict:
     # The iterations are never used up at these tolerances, so no convergence warning has to be silenced:
     # silencing would touch the warning filters of every thread.
     tolerance = 1e-2 if rows.x.shape[1] > WIDE else 1e-3
-    model = LogisticRegression(max_iter=5_000, tol=tolerance).fit(rows.x, rows.y, sample_weight=rows.weight)
-    return model.predict
+    return _on_one_thread(LogisticRegression(max_iter=5_000, tol=tolerance), rows)
 
 
 def _trees_classes(rows: Rows, seed: int) -> Predict:
@@ -180,17 +180,18 @@ def _trees_numbers(rows: Rows, seed: int) -> Predict:
 
 
 def _trees(model: Any, rounds: int, rows: Rows, seed: int) -> Predict:
-    from threadpoolctl import threadpool_limits
-
     rate = 0.1 if rounds == 100 else 0.2
-    # One OpenMP thread (this thread's own setting): beside a compiling JAX, waiting threads cost a hundredfold.
-    with threadpool_limits(1, user_api="openmp"):
-        trees = model(max_iter=rounds, learning_rate=rate, early_stopping=False, random_state=seed)
-        trees.fit(rows.x, rows.y, sample_weight=rows.weight)
+    return _on_one_thread(model(max_iter=rounds, learning_rate=rate, early_stopping=False, random_state=seed), rows)
+
+
+def _on_one_thread(model: Any, rows: Rows) -> Predict:
+    """A model fitted to the rows, beside a training that has its own threads."""
+    with one_thread():
+        model.fit(rows.x, rows.y, sample_weight=rows.weight)
 
     def predict(x: np.ndarray) -> np.ndarray:
-        with threadpool_limits(1, user_api="openmp"):
-            return trees.predict(x)
+        with one_thread():
+            return model.predict(x)
 
     return predict
 

@@ -5,7 +5,6 @@ others, of which the largest answer wins. It learns on training rows and is scor
 held back is chosen on a fifth of the training rows. The first entry is the input itself.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from pellucid.data import Targets
 from pellucid.inspection.looking import LEAST
 from pellucid.inspection.subject import Subject, rounded
+from pellucid.threads import one_thread
 
 PENALTIES = (1e-3, 1e-2, 1e-1)  # times the number of rows
 MOST_CLASSES = 300
@@ -35,7 +35,7 @@ def separability(subject: Subject) -> dict[str, Any] | None:
         return None
     y = looked.y if not classes else looked.y.reshape(total).astype(np.int64)
     layers = []
-    with _one_thread():
+    with one_thread():
         for path, values in looked.features.items():
             score = rounded(probe(values[:split], y[:split], values[split:], y[split:], classes))
             layers.append({"layer": path, "score": score, "features": looked.sizes[path], "read": values.shape[1]})
@@ -102,13 +102,3 @@ def _score(said: np.ndarray, y: np.ndarray, classes: int) -> float:
 def _chance(y: np.ndarray, held: np.ndarray, classes: int) -> float:
     """What always naming the most common class of the training rows gives; 0 for numbers."""
     return float((held == np.bincount(y, minlength=classes).argmax()).mean()) if classes else 0.0
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """For small systems of equations, threads that wait for each other cost more than they bring; on a busy machine
-    ten times as much."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    return threadpool_limits(1)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pellucid.data import Features, Targets
 from pellucid.network.architecture import Arriving, Blueprint
@@ -63,7 +64,7 @@ def standardise(top: Layer, state: Params, features: Features) -> Params:
             for name, values in (("mean", features.mean), ("scale", features.scale)):
                 at = join(path, name)
                 if at in flat:
-                    flat[at] = jnp.asarray(values, jnp.float32).reshape(flat[at].shape)
+                    flat[at] = jnp.asarray(np.asarray(values, np.float32).reshape(flat[at].shape))
     return nest(flat)
 
 

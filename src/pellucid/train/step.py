@@ -33,13 +33,11 @@ def start(program: Program, params: Arrays, state: Any, numbers: dict[str, float
     """The carry before the first step. It owns its arrays, for the chunks donate them. carried: shapes, of streams."""
     if program.mesh is not None:
         return _start_on_mesh(program, program.mesh, params, state, numbers, carried)
-    params, state = copied((params, state))
+    params, state = _copied_at_once((params, state))
     opt = _optimizer_state(program, program.trained(params), numbers)
-    zero = jnp.zeros((), jnp.float32)
-    return Carry(
-        params, state, opt, jnp.zeros((), jnp.int32), zero, zero + 0, zeros_like(carried) if program.streams else (),
-        precision.begin(program.precision),
-    )  # fmt: skip
+    step, loss, weight = (jnp.zeros((), kind) for kind in (jnp.int32, jnp.float32, jnp.float32))
+    streams = zeros_like(carried) if program.streams else ()
+    return Carry(params, state, opt, step, loss, weight, streams, precision.begin(program.precision))
 
 
 @partial(compiled, effort="little", static_argnames=("program",))
@@ -70,6 +68,9 @@ def _start_on_mesh(program: Program, mesh: Any, params: Arrays, state: Any, numb
 def copied(tree: Any) -> Any:
     """Arrays of its own: of what is donated nothing else may hold a part."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+
+
+_copied_at_once = compiled(copied, effort="little")
 
 
 def zeros_like(shapes: Any) -> Any:
