@@ -621,8 +621,9 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   s.rule = static_cast<DenseRule>(draw(0, 3));
   s.decoupled = draw(0, 1) == 1, s.decay = draw(0, 1) == 1 ? 0.01f : 0.0f;
   s.momentum = 0.9f, s.b1 = 0.9f, s.b2 = 0.99f, s.eps = 1e-3f;  // a small one would magnify rounding where g is about 0
-  s.batch = draw(0, 2) == 0 ? 1 : draw(2, 70);
-  const long held = s.batch + draw(0, 2 * s.batch + 5), n = widths[0], outputs = widths.back();
+  const bool blocks = draw(0, 7) == 0;  // more rows than go forward and back at once
+  s.batch = blocks ? draw(1025, 2300) : draw(0, 2) == 0 ? 1 : draw(2, 70);
+  const long held = s.batch + draw(0, blocks ? s.batch : 2 * s.batch + 5), n = widths[0], outputs = widths.back();
   const bool whole = draw(0, 4) == 0;  // the batch is the set
   s.skipped = whole ? 0 : draw(0, 1) * s.batch, s.position = s.skipped / s.batch;
   s.examples = whole ? s.batch : s.skipped + held;

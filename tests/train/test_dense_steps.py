@@ -106,6 +106,8 @@ CASES = {
     "label smoothing": (IMAGES, {"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}),
     "yes or no, smoothed": (LINE, {"loss": {"type": "binary_cross_entropy", "label_smoothing": 0.1}}),
     "yes or no, one output": (ROWS, {"loss": "binary_cross_entropy"}),
+    "batches in several blocks": (IMAGES, {"batch": 1500, "rows": 3700, "steps": 12}),
+    "the whole set in several blocks": (ROWS, {"loss": "mean_squared_error", "batch": 2500, "rows": 2500, "steps": 8}),
     "several threads": (BROAD, {"batch": 64, "rows": 200}),
     "several threads, single examples": (BROAD, {"batch": 1, "optimizer": "sgd", "rows": 60, "steps": 60}),
 }
@@ -154,7 +156,6 @@ OTHERS = {
     "frozen weights": (LINE, {"frozen": ("dense1/b",)}),
     "half precision": (LINE, {"precision": "bfloat16"}),
     "a batch in parts": (LINE, {"accumulate": 2}),
-    "a large batch": (LINE, {"batch": 2048, "rows": 4096}),
 }
 
 

@@ -2,9 +2,9 @@
 
 XLA runs such a step as some forty small programs, with each gradient written down and read again; for small networks
 that is most of what a step takes. `swift` says whether a training can take the call (a plain stack of `Dense` layers,
-a common loss and optimizer, batches that fit a cache, on a CPU), and how; where it cannot the step of `step.py` serves,
-which is also what the call is held against in the tests. Of a batch that is filled up the call measures the examples
-that there are; the step of `step.py` measures what fills it up too.
+a common loss and optimizer, on a CPU), and how; where it cannot the step of `step.py` serves, which is also what the
+call is held against in the tests. Of a batch that is filled up the call measures the examples that there are; the step
+of `step.py` measures what fills it up too.
 """
 
 import math
@@ -27,7 +27,6 @@ from pellucid.train.losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredE
 from pellucid.train.optimizers import SGD, Adam, AdamW, GradientDescent, Momentum, Nesterov, from_zero
 from pellucid.train.program import Arrays, Carry, Data, Measured, Program
 
-LARGEST = 1024  # rows of a batch: of larger ones the products of a general library are as quick
 BENDS = "identity", "relu", "tanh", "sigmoid"  # not gelu, whose slope is no function of what it gives
 RULES = {
     SGD: "plain", GradientDescent: "plain", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adam",
@@ -169,7 +168,7 @@ def _suits(program: Program, data: Data) -> bool:
         program.frozen, program.groups, program.context, program.streams, program.augment, program.mesh, o.l1,
         o.clip_norm, o.clip_value, program.accumulate > 1, program.shards > 1, o.accumulate > 1,
     )  # fmt: skip
-    simple = program.precision == "float32" and type(o) in RULES and program.batch <= LARGEST and data.weight is None
+    simple = program.precision == "float32" and type(o) in RULES and data.weight is None
     plain = isinstance(data.x, jax.Array) and isinstance(data.y, jax.Array)
     return simple and not any(extra) and plain and data.x.dtype in (jnp.uint8, jnp.float32)
 

@@ -6,6 +6,7 @@
 // of its terms, so that results do not depend on the number of threads.
 
 constexpr long kMovedAtHome = 1 << 18;  // weights whose moments are kept in panels too: they stay in the caches
+constexpr long kBlockRows = 1024;  // so many rows of a batch go forward and back, in the caches, before the next do
 constexpr long kRowsForTiles = 8;  // from so many on, the way back through a layer is a product of tiles
 
 inline long padded(long n) { return up(n, kTileColumns) + 16; }  // an odd number of cache lines from row to row
@@ -26,6 +27,10 @@ struct DenseWork {
   Arrays z, dy;       // of measured steps: outputs before they are bent, and the gradient of what they are bent to
   std::unique_ptr<WeightSample[]> samples;  // of w and b in turn
   Arrays looks;                             // samples of what is watched: of an output and its gradient in turn
+  Arrays sums;            // of large batches: the gradients of the weights, as panels, and of the bias behind them
+  long block;             // rows that are under way at a time
+  long base = 0, all = 0;  // of this block: its first row in the batch; the batch's rows
+  bool begun = false, ends = true;  // whether `sums` hold earlier blocks' gradients, and whether this is the last one
   bool measured = false;  // this step
   bool at_home = false;
   bool ahead = false;  // whether x has these already
@@ -35,21 +40,23 @@ struct DenseWork {
   DenseWork(const DenseSteps& s, Parallel& pool)
       : s(s), pool(pool), w(new Scratch[s.layers + 1]), m(new Scratch[s.layers + 1]), v(new Scratch[s.layers + 1]),
         wt(new Scratch[s.layers + 1]), x(new Scratch[s.layers + 1]), dz(new Scratch[s.layers + 1]),
-        z(new Scratch[s.layers + 1]), dy(new Scratch[s.layers + 1]), samples(new WeightSample[2 * s.layers]) {
+        z(new Scratch[s.layers + 1]), dy(new Scratch[s.layers + 1]), samples(new WeightSample[2 * s.layers]),
+        sums(new Scratch[s.layers + 1]), block(least(s.batch, kBlockRows)) {
     long weights = 0;
     for (long l = 1; l <= s.layers; ++l) weights += width_of(l - 1) * width_of(l);
     at_home = weights <= kMovedAtHome;
     for (long l = 0; l <= s.layers; ++l) {
-      zeroed(x[l], s.batch * padded(width_of(l)));
+      zeroed(x[l], block * padded(width_of(l)));
       if (l == 0) continue;
-      zeroed(dz[l], s.batch * padded(width_of(l)));
+      zeroed(dz[l], block * padded(width_of(l)));
       const long n = panels(l) * width_of(l - 1) * kTileColumns;
       zeroed(w[l], n);
+      if (block < s.batch) zeroed(sums[l], n + padded(width_of(l)));
       if (at_home && s.m != nullptr) zeroed(m[l], n);
       if (at_home && s.v != nullptr) zeroed(v[l], n);
       if (l > 1 && s.batch >= kRowsForTiles) zeroed(wt[l], up(width_of(l - 1), kTileColumns) * width_of(l));
     }
-    mean.room(width_of(0)), inverse.room(width_of(0)), loss.room(s.batch);
+    mean.room(width_of(0)), inverse.room(width_of(0)), loss.room(block);
     for (long i = 0; i < width_of(0) && s.mean != nullptr; ++i)
       mean.data()[i] = s.mean[i % s.means], inverse.data()[i] = 1.0f / s.scale[i % s.means];
     share_out();
@@ -105,19 +112,29 @@ struct DenseWork {
   // next: the order of the next step, where neither of both is measured, else null.   segment: of a measured step, else
   // -1.
   float step(const int* order, const int* next, long rows, long t, long segment) {
-    measured = segment >= 0;
+    measured = segment >= 0, all = rows;
+    const Parts blocks(rows, block);
+    float sum = 0;
+    for (long b = 0; b < blocks.parts; ++b) {
+      base = blocks.begin(b), begun = b > 0, ends = b + 1 == blocks.parts;
+      sum += step_of_block(order, next, blocks.size(b), t, segment);
+    }
+    return sum;
+  }
+
+  float step_of_block(const int* order, const int* next, long rows, long t, long segment) {
     if (!ahead) arrange(order, rows);
     for (long l = ahead ? 2 : 1; l < s.layers; ++l)
       each_panel(l, rows, [&](long p, long begin, long end) { forward(l, p, begin, end); });
     const Parts share(rows, most(kTileRows, (rows + 2 * pool.threads() - 1) / (2 * pool.threads())));
-    pool.each(share.parts, [&](long part) { last(order, rows, share.begin(part), share.begin(part + 1)); });
+    pool.each(share.parts, [&](long part) { last(order, share.begin(part), share.begin(part + 1)); });
     for (long l = s.layers - 1; l > 1; --l)
       each_panel(l - 1, rows, [&](long p, long begin, long end) { backward(l, p, begin, end); });
     if (measured) tell_outputs(rows, segment);
     ahead = next != nullptr && looks_ahead();
     if (ahead) take_example(next[0], x_next[0].data());
     move_all(rows, t);
-    if (measured)
+    if (measured && ends)
       pool.each(2 * s.layers, [&](long i) {
         if (samples[i].many > 0) samples[i].tell(s.rates[t], s.weights + (segment * 2 * s.layers + i) * 3);
       });
@@ -147,7 +164,7 @@ struct DenseWork {
     const long to = padded(width_of(0));
     const Parts share(rows, most(1, least((rows + pool.threads() - 1) / pool.threads(), 64)));
     long turns = 0;
-    if (s.batch >= kRowsForTiles)
+    if (s.batch >= kRowsForTiles && !begun)
       for (long l = 2; l <= s.layers; ++l) turns += panels(l);
     pool.each(share.parts + turns, [&](long task) {
       if (task >= share.parts) {
@@ -157,9 +174,12 @@ struct DenseWork {
         return turn(l, task);
       }
       for (long i = share.begin(task); i < share.begin(task + 1); ++i)
-        take_example(order == nullptr ? i : order[i], x[0].data() + i * to);
+        take_example(example(order, i), x[0].data() + i * to);
     });
   }
+
+  // the place among all examples of row i of this block
+  long example(const int* order, long i) const { return order == nullptr ? base + i : order[base + i]; }
 
   void take_example(long from, float* to) {
     const long n = width_of(0);
@@ -220,22 +240,31 @@ struct DenseWork {
       }
       return;
     }
-    const Parts down(end - begin, kTileRows);
-    for (long d = 0; d < down.parts; ++d) {
-      const long m = begin + down.begin(d);
-      with_rows<kTileRows>(down.size(d), [&](auto many) {
-        constexpr int kRows = decltype(many)::value;
-        Vec sums[kRows][2];
-        for (int r = 0; r < kRows; ++r) sums[r][0] = first[0], sums[r][1] = first[1];
-        multiply(sums, n, given + m * from, from, [](long k) { return k; }, panel(l, p), kTileColumns);
-        float *y = x[l].data() + m * to + o, *unbent = measured ? z[l].data() + m * to + o : nullptr;
-        for (int r = 0; r < kRows; ++r)
-          for (int j = 0; j < 2; ++j) {
-            if (unbent != nullptr) store(unbent + r * to + j * kLanes, sums[r][j]);
-            store(y + r * to + j * kLanes, bent(sums[r][j], bend));
-          }
-      });
-    }
+    in_tiles(end - begin, left, [&](long row, auto many, auto vectors) {
+      constexpr int kRows = decltype(many)::value, kVectors = decltype(vectors)::value;
+      const long m = begin + row;
+      Vec sums[kRows][kVectors];
+      for (int r = 0; r < kRows; ++r)
+        for (int j = 0; j < kVectors; ++j) sums[r][j] = first[j];
+      multiply(sums, n, given + m * from, from, [](long k) { return k; }, panel(l, p), kTileColumns);
+      float *y = x[l].data() + m * to + o, *unbent = measured ? z[l].data() + m * to + o : nullptr;
+      for (int r = 0; r < kRows; ++r)
+        for (int j = 0; j < kVectors; ++j) {
+          if (unbent != nullptr) store(unbent + r * to + j * kLanes, sums[r][j]);
+          store(y + r * to + j * kLanes, bent(sums[r][j], bend));
+        }
+    });
+  }
+
+  // Calls body(first row, how many, vectors of columns) for tiles of a panel of which `left` columns count.
+  template <typename Body>
+  static PELLUCID_INLINE void in_tiles(long rows, long left, Body body) {
+    const Parts down(rows, kTileRows);
+    const auto of = [&](auto vectors) {
+      for (long d = 0; d < down.parts; ++d)
+        with_rows<kTileRows>(down.size(d), [&](auto many) { body(down.begin(d), many, vectors); });
+    };
+    left <= kLanes ? of(Count<1>{}) : of(Count<2>{});
   }
 
   // sums += a[n] times the rows of a panel, in as many chains as keep the processor busy; use(k, j): a row's vector
@@ -254,19 +283,19 @@ struct DenseWork {
   }
 
   // Of some rows: the last layer, the loss, its gradient, and the way back through the last layer.
-  void last(const int* order, long rows, long begin, long end) {
+  void last(const int* order, long begin, long end) {
     const long l = s.layers, n = width_of(l), to = padded(n);
     for (long p = 0; p < panels(l); ++p) forward(l, p, begin, end);
     for (long i = begin; i < end; ++i) {
-      const long example = order == nullptr ? i : order[i];
-      const float* z = x[l].data() + i * to;
+      const long at = example(order, i);
+      const float *z = x[l].data() + i * to, share = 1.0f / static_cast<float>(all);
       float* slope = dz[l].data() + i * to;
       if (s.loss == DenseLoss::cross_entropy) {
-        loss.data()[i] = cross_entropy(z, n, static_cast<const int*>(s.y)[example], s.smoothing, 1.0f / rows, slope);
+        loss.data()[i] = cross_entropy(z, n, static_cast<const int*>(s.y)[at], s.smoothing, share, slope);
       } else {
-        const float* y = static_cast<const float*>(s.y) + example * n;
-        loss.data()[i] = s.loss == DenseLoss::binary ? binary(z, n, y, s.smoothing, 1.0f / rows, slope)
-                                                     : squares(z, n, y, 1.0f / rows, slope);
+        const float* y = static_cast<const float*>(s.y) + at * n;
+        loss.data()[i] = s.loss == DenseLoss::binary ? binary(z, n, y, s.smoothing, share, slope)
+                                                     : squares(z, n, y, share, slope);
       }
     }
     if (l == 1) return;
@@ -377,7 +406,7 @@ struct DenseWork {
 
   void begin_to_tell() {
     for (long l = 1; l <= s.layers && s.watches > 0; ++l) {
-      zeroed(z[l], s.batch * padded(width_of(l))), zeroed(dy[l], s.batch * padded(width_of(l)));
+      zeroed(z[l], block * padded(width_of(l))), zeroed(dy[l], block * padded(width_of(l)));
       samples[2 * l - 2].begin(width_of(l - 1) * width_of(l), s.every[2 * l - 2]);
       if (s.b[l - 1] != nullptr) samples[2 * l - 1].begin(width_of(l), s.every[2 * l - 1]);
     }
@@ -395,7 +424,7 @@ struct DenseWork {
       const long n = width_of(at.layer), apart = padded(n);
       float* const sample = looks[task].data();
       const auto from = [&](Scratch& array) {
-        return take_sample(rows, n, at.step, sample, [&](long i, long j) { return array.data()[i * apart + j]; });
+        return take_sample(base, rows, n, at.step, sample, [&](long i, long j) { return array.data()[i * apart + j]; });
       };
       const bool bends = at.layer > 0 && at.layer < s.layers;  // else there is one array for both
       long many = 0;
@@ -404,9 +433,10 @@ struct DenseWork {
       } else if (at.layer > 0) {
         many = from(at.bent != 0 && bends ? dy[at.layer] : dz[at.layer]);
       } else {
-        many = take_sample(rows, n, at.step, sample,
+        many = take_sample(base, rows, n, at.step, sample,
                            [&](long i, long j) { return back_to(1, j, dz[1].data() + i * padded(width_of(1))); });
       }
+      if (!ends) return;
       float* const to = task % 2 == 0 ? s.activation : s.gradient;
       moments(sample, many, to + (segment * s.watches + task / 2) * kFields);
     });
@@ -468,15 +498,15 @@ struct DenseWork {
     float* const vs = Rule != DenseRule::adam ? nullptr : at_home ? panel(l, p, v) : s.v[2 * (l - 1)] + o;
     const long apart = at_home ? kTileColumns : n, many = at_home ? kTileColumns : left;
     WeightSample* const told = &samples[2 * l - 2];
-    const auto move_row = [&](long i, const Vec* sums) {
-      for (int j = 0; j < 2; ++j) {
+    const auto move_row = [&](long i, const auto& sums) {
+      for (int j = 0; j < static_cast<int>(sizeof(sums) / sizeof(Vec)); ++j) {
         const long at = i * apart + j * kLanes;
         move<Rule, Told>(first + i * kTileColumns + j * kLanes, sums[j], ms + at, vs + at, many - j * kLanes, r, true,
                          told, i * n + o + j * kLanes, left - j * kLanes);
       }
     };
     if (Rule == DenseRule::plain && ahead && l == 1) return move_ahead(p, r);
-    if (rows == 1) {
+    if (all == 1) {
       const Vec slope[2] = {load(g), load(g + kLanes)};
       for (long i = begin; i < end; ++i) {
         const Vec a = splat(given[i]), sums[2] = {rounded(a * slope[0]), rounded(a * slope[1])};
@@ -484,16 +514,18 @@ struct DenseWork {
       }
       return move_bias<Rule, Told>(l, p, begin, rows, r);
     }
-    const Parts down(end - begin, kTileRows);
-    for (long d = 0; d < down.parts; ++d) {
-      const long i = begin + down.begin(d);
-      with_rows<kTileRows>(down.size(d), [&](auto many) {
-        constexpr int kRows = decltype(many)::value;
-        Vec sums[kRows][2] = {};
-        multiply(sums, rows, given + i, 1, [=](long k) { return k * from; }, g, by);
-        for (int row = 0; row < kRows; ++row) move_row(i + row, sums[row]);
-      });
-    }
+    in_tiles(end - begin, left, [&](long row, auto many, auto vectors) {
+      constexpr int kRows = decltype(many)::value, kVectors = decltype(vectors)::value;
+      const long i = begin + row;
+      Vec here[kRows][kVectors] = {};
+      float* const kept = begun || !ends ? panel(l, p, sums) + i * kTileColumns : nullptr;
+      for (int r = 0; r < kRows && begun; ++r)
+        for (int j = 0; j < kVectors; ++j) here[r][j] = load(kept + r * kTileColumns + j * kLanes);
+      multiply(here, rows, given + i, 1, [=](long k) { return k * from; }, g, by);
+      for (int r = 0; r < kRows && ends; ++r) move_row(i + r, here[r]);
+      for (int r = 0; r < kRows && !ends; ++r)
+        for (int j = 0; j < kVectors; ++j) store(kept + r * kTileColumns + j * kLanes, here[r][j]);
+    });
     move_bias<Rule, Told>(l, p, begin, rows, r);
   }
 
@@ -524,9 +556,14 @@ struct DenseWork {
     const float* g = dz[l].data() + o;
     const bool kept = Rule != DenseRule::plain, twice = Rule == DenseRule::adam;
     for (int j = 0; j < 2 && left > j * kLanes; ++j) {
-      Vec sum = {};
-      for (long k = 0; k < rows; ++k) sum += load(g + k * by + j * kLanes);
       const long at = o + j * kLanes;
+      float* const so_far = begun || !ends ? panel(l, panels(l), sums) + at : nullptr;
+      Vec sum = begun ? load(so_far) : Vec{};
+      for (long k = 0; k < rows; ++k) sum += load(g + k * by + j * kLanes);
+      if (!ends) {
+        store(so_far, sum);
+        continue;
+      }
       move<Rule, Told>(s.b[l - 1] + at, sum, kept ? s.m[2 * l - 1] + at : nullptr,
                        twice ? s.v[2 * l - 1] + at : nullptr, left - j * kLanes, r, false, &samples[2 * l - 1], at,
                        left - j * kLanes);

@@ -5,16 +5,18 @@ constexpr long kFields = 5;  // count, sum, sum of squares, zeros, numbers that 
 
 inline long sampled(long n, long step) { return (n + step - 1) / step; }
 
-// to <- every step-th of the numbers at(row, column) of [rows, n]. Returns how many.
+// to <- every step-th number of an array [.., n], those of its rows [begin, begin + rows), which are at(row - begin,
+// column). Returns how many there are up to the last of these rows.
 template <typename At>
-long take_sample(long rows, long n, long step, float* to, At at) {
-  const long many = sampled(rows * n, step), down = step / n, along = step % n;
-  for (long k = 0, row = 0, column = 0; k < many; ++k) {
+long take_sample(long begin, long rows, long n, long step, float* to, At at) {
+  const long until = sampled((begin + rows) * n, step), down = step / n, along = step % n;
+  long k = sampled(begin * n, step), row = (k * step - begin * n) / n, column = (k * step - begin * n) % n;
+  for (; k < until; ++k) {
     to[k] = at(row, column);
     row += down, column += along;
     if (column >= n) column -= n, ++row;
   }
-  return many;
+  return until;
 }
 
 inline void moments(const float* v, long n, float* to) {
