@@ -453,6 +453,7 @@ struct Stack {
   const DenseSteps& s;
   std::vector<std::vector<double>> w, b, m, v;  // m, v: of w and b in turn
   double loss = 0, weight = 0;
+  double nearest = 1;  // to 0 of what a ReLU bends: closer than rounding, and the kernel may take the other side
   std::vector<double> losses, activation, gradient, weights;  // of the last three what measured updates tell
   // of an update: outputs before and after what bends them and their gradients, by layer (0: what arrives), [rows, n]
   std::vector<std::vector<double>> z, y, dz, dy;
@@ -533,6 +534,7 @@ struct Stack {
           double sum = b[l].empty() ? 0 : b[l][o];
           for (long j = 0; j < s.widths[l]; ++j) sum += x[l][j] * w[l][j * s.widths[l + 1] + o];
           const Bend bend = s.bends[l];
+          if (bend == Bend::relu) nearest = std::fmin(nearest, std::fabs(sum));
           z[l + 1].push_back(sum);
           x[l + 1].push_back(bend == Bend::relu ? std::fmax(sum, 0) : bend == Bend::tanh ? std::tanh(sum)
                              : bend == Bend::sigmoid ? 1 / (1 + std::exp(-sum)) : sum);
@@ -617,12 +619,16 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   for (long l = 0; l < s.layers; ++l) widths.push_back(draw(1, draw(0, 2) == 0 ? 140 : 40));
   for (long l = 0; l < s.layers; ++l) bends.push_back(l + 1 < s.layers ? static_cast<Bend>(draw(0, 3)) : Bend::none);
   s.widths = widths.data(), s.bends = bends.data();
-  s.loss = static_cast<DenseLoss>(draw(0, 2)), s.smoothing = draw(0, 1) == 0 ? 0.0f : 0.1f;
+  s.loss = static_cast<DenseLoss>(draw(0, 2));
+  if (s.loss == DenseLoss::cross_entropy) widths.back() += widths.back() == 1;  // of one class it is all rounding
+  s.smoothing = draw(0, 1) == 0 ? 0.0f : 0.1f;
   s.rule = static_cast<DenseRule>(draw(0, 3));
   s.decoupled = draw(0, 1) == 1, s.decay = draw(0, 1) == 1 ? 0.01f : 0.0f;
   s.momentum = 0.9f, s.b1 = 0.9f, s.b2 = 0.99f, s.eps = 1e-3f;  // a small one would magnify rounding where g is about 0
   const bool blocks = draw(0, 7) == 0;  // more rows than go forward and back at once
   s.batch = blocks ? draw(1025, 2300) : draw(0, 2) == 0 ? 1 : draw(2, 70);
+  for (Bend& bend : bends)
+    if (blocks && bend == Bend::relu) bend = Bend::tanh;  // of so many sums one is always about 0
   const long held = s.batch + draw(0, blocks ? s.batch : 2 * s.batch + 5), n = widths[0], outputs = widths.back();
   const bool whole = draw(0, 4) == 0;  // the batch is the set
   s.skipped = whole ? 0 : draw(0, 1) * s.batch, s.position = s.skipped / s.batch;
@@ -690,6 +696,7 @@ void check_dense_steps(const Kernels& k, Parallel& pool) {
   k.dense_steps(pool, s);
   std::string shape = shown(static_cast<long>(s.loss), static_cast<long>(s.rule), s.batch, s.count, whole, s.bytes);
   for (long width : widths) shape += " " + std::to_string(width);
+  if (want.nearest < 1e-5) return;
   for (long l = 0; l < s.layers; ++l) {
     compare("dense steps w", held_w[l], want.w[l], shape, 2e-4);
     if (b[l] != nullptr) compare("dense steps b", held_b[l], want.b[l], shape, 2e-4);
