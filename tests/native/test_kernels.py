@@ -396,6 +396,17 @@ def test_a_damaged_library_is_told_of_once_and_not_used(monkeypatch, tmp_path):
         library.native.cache_clear()
 
 
+@here
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="nothing tells what the processor has")
+def test_the_best_set_of_instructions_is_taken():
+    if os.environ.get("PELLUCID_NATIVE_ISA"):
+        pytest.skip("PELLUCID_NATIVE_ISA asks for another")
+    has = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    avx2 = {"avx2", "fma"} <= has
+    avx512 = avx2 and {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= has
+    assert native().isa == ("avx512" if avx512 else "avx2" if avx2 else "base")
+
+
 def test_this_machine_computes_rightly():
     found = check_machine()
     assert found["agrees"], found["checks"]

@@ -1,4 +1,8 @@
 // Which of the tables this processor runs.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 
@@ -13,30 +17,35 @@ const Kernels* kernels_avx512() { return nullptr; }
 
 namespace {
 
-bool runs_avx2() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
-#endif
-}
+struct Sets {
+  bool avx2 = false, avx512 = false;
+};
 
-bool runs_avx512() {
+// Asked of the processor itself, for what compilers' own libraries say of it is not the same: `__builtin_cpu_supports` of
+// Zig's, which makes the wheels, knows of nothing.
+Sets runs() {
+  Sets found;
 #if defined(__x86_64__)
-  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-#else
-  return false;
+  unsigned a = 0, b = 0, c = 0, d = 0, saved = 0, above = 0;
+  constexpr unsigned kFirst = bit_OSXSAVE | bit_AVX | bit_FMA;
+  constexpr unsigned kBroad = bit_AVX512F | bit_AVX512VL | bit_AVX512DQ | bit_AVX512BW;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kFirst) != kFirst) return found;
+  __asm__("xgetbv" : "=a"(saved), "=d"(above) : "c"(0));  // which registers the system keeps for a thread
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
+  found.avx2 = (saved & 0x06) == 0x06 && (b & bit_AVX2) != 0;
+  found.avx512 = found.avx2 && (saved & 0xe6) == 0xe6 && (b & kBroad) == kBroad;
 #endif
+  return found;
 }
 
 }  // namespace
 
 const Kernels* kernels_here(const char* named) {
   const bool any = named == nullptr || *named == '\0';
-  if ((any || std::strcmp(named, "avx512") == 0) && runs_avx512()) return kernels_avx512();
-  if ((any || std::strcmp(named, "avx512") == 0 || std::strcmp(named, "avx2") == 0) && runs_avx2())
-    return kernels_avx2();
+  const bool most = any || std::strcmp(named, "avx512") == 0;
+  const Sets here = runs();
+  if (most && here.avx512) return kernels_avx512();
+  if ((most || std::strcmp(named, "avx2") == 0) && here.avx2) return kernels_avx2();
   return kernels_base();
 }
 

@@ -35,7 +35,8 @@ PELLUCID_INLINE void few_columns(const Stage& s, const float* x, long o, float* 
     for (int r = 0; r < Rows; ++r) sums[r][j] = first;
   }
   // whole vectors, which may reach into the next rows of w, but not beyond its end
-  const long whole = most(least((inputs * outputs - o - Vectors * kLanes) / outputs + 1, inputs), 0);
+  const long behind = inputs * outputs - o - Vectors * kLanes;  // floats, behind the vectors of the first row
+  const long whole = behind < 0 ? 0 : least(behind / outputs + 1, inputs);
   multiply(sums, whole, x, inputs, [](long k) { return k; }, s.w + o, outputs);
   for (long k = whole; k < inputs; ++k)
     for (int j = 0; j < Vectors; ++j) {
