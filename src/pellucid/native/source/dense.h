@@ -2,7 +2,7 @@
 // of the result are summed in registers from the arrays as they lie.
 
 constexpr long kInCache = 1 << 17;  // floats of b that stay in a thread's second-level cache
-constexpr long kPiece = 1L << 14;    // floats that a thread bends at a time
+constexpr long kPiece = 1L << 14;  // floats that a thread bends at a time
 constexpr long kDeep = 256;  // rows of a gradient that are taken at a time: some columns of them stay in the cache
 
 // z·sigmoid(2u), u = sqrt(2 / pi)(z + 0.044715 z³), and its slope where that is asked for.

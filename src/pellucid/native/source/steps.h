@@ -1,5 +1,6 @@
 // Whole updates of a dense network, one after the other: batch gathered and standardised, forward, loss, backward, and
-// every weight moved as soon as its gradient is summed, which so never goes through memory.
+// every weight moved as soon as its gradient is summed, which so never goes through memory; of batches of more rows than
+// a block, the gradients of the blocks before the last do.
 //
 // Weights are kept in panels of kTileColumns columns while the steps go on. A thread finds its panels again in its own
 // cache at the next step, where `Parallel` gives it the same tasks. Every sum is taken whole by one task, in the order
@@ -487,7 +488,8 @@ struct DenseWork {
     if (kSecond) store_some(v, second, left);
   }
 
-  // Weights of inputs [begin, end) in panel p of layer l; the bias with the first of them.
+  // Weights of inputs [begin, end) in panel p of layer l; the bias with the first of them. They move with the last block
+  // of a batch; before it their gradients so far go into `sums`.
   template <DenseRule Rule, bool Told>
   void move_some(long l, long p, long begin, long end, long rows, const Rates& r) {
     const long n = width_of(l), o = p * kTileColumns, left = n - o, from = padded(width_of(l - 1)), by = padded(n);
